@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both ends say to strongSwan: VICI sessions, connections as data, events, health, a charon of our own.
+
+This package knows nothing of TCP, frames or links; to it every peer is an ordinary UDP peer.
+"""
+
+from charon.errors import CharonCannotRun, CharonError, CharonGone, CharonRefused, CharonTimeout
+from charon.events import ChildRekey, ChildUpDown, Event, IkeRekey, IkeUpdate, IkeUpDown, Log, Missed
+from charon.sas import ChildSa, IkeSa
+from charon.types import Auth, Certificate, Child, Connection, Pool, PrivateKey, Secret, State
+
+__all__ = [
+    "Auth",
+    "Certificate",
+    "CharonCannotRun",
+    "CharonError",
+    "CharonGone",
+    "CharonRefused",
+    "CharonTimeout",
+    "Child",
+    "ChildRekey",
+    "ChildSa",
+    "ChildUpDown",
+    "Connection",
+    "Event",
+    "IkeRekey",
+    "IkeSa",
+    "IkeUpDown",
+    "IkeUpdate",
+    "Log",
+    "Missed",
+    "Pool",
+    "PrivateKey",
+    "Secret",
+    "State",
+]
