@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the pump is told once, when it is made: its role, its link, its pools and its limits.
+
+Frozen and checked whole on construction, so that a wrong figure is named here and not in C. The two roles
+differ by data alone: a gateway gives each accepted connection a flow address out of a pool, a client claims
+its gateway's address, which comes with each adopted connection. Must not know where the figures come from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+from tpkt.errors import MisuseError
+
+MAX_WORKERS = 64
+MIN_QUEUE_BYTES = 4096  # less could not hold one frame of a path MTU and the bookkeeping beside it
+MAX_CONNECTIONS = 1 << 24  # a connection's number inside its worker has 24 bits of its identifier
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much anybody may cost. Every limit that is hit closes or drops under a name of its own."""
+
+    connections: int = 100_000
+    half_identified: int = 1024  # accepted, and the protocol not yet told
+    half_identified_per_source: int = 64  # of one IPv4 address or one IPv6 /64
+    accepts_per_second_per_source: int = 200  # with a second's worth of burst; 0 = off
+    first_bytes_seconds: float = 10.0
+    frame_seconds: float = 30.0  # from a frame's first byte to its last
+    ike_seconds: float = 10.0  # gateway: until charon has answered an IKE message; 0 = off
+    queue_bytes: int = 262_144  # waiting for one connection, in memory really taken
+    worker_queue_bytes: int = 268_435_456  # the same for all connections of a worker, partial frames included
+
+    def __post_init__(self) -> None:
+        """Refuse what the data plane could not keep."""
+        _within("connections", self.connections, 1, MAX_CONNECTIONS)
+        _within("half_identified", self.half_identified, 1, MAX_CONNECTIONS)
+        _within("half_identified_per_source", self.half_identified_per_source, 1, MAX_CONNECTIONS)
+        _within("accepts_per_second_per_source", self.accepts_per_second_per_source, 0, 1_000_000)
+        _within("first_bytes_seconds", self.first_bytes_seconds, 0.01, 86_400)
+        _within("frame_seconds", self.frame_seconds, 0.01, 86_400)
+        if self.ike_seconds != 0:
+            _within("ike_seconds", self.ike_seconds, 0.01, 86_400)
+        _within("queue_bytes", self.queue_bytes, MIN_QUEUE_BYTES, 1 << 30)
+        _within("worker_queue_bytes", self.worker_queue_bytes, self.queue_bytes, 1 << 40)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PumpConfig:
+    """One pump: `namespace` is the path of the network namespace that holds the far end of the link."""
+
+    role: Literal["gateway", "client"]
+    namespace: str
+    workers: int = 1
+    pool4: IPv4Network | None = None
+    pool6: IPv6Network | None = None
+    reserved: int = 16  # the first addresses of a pool belong to the link itself
+    congestion: str | None = None  # TCP_CONGESTION of every connection; None leaves the system's choice
+    notsent_lowat: int = 131_072  # bytes the kernel may hold unsent: what waits, waits in our queue
+    limits: Limits = dataclasses.field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, by name."""
+        if self.role not in ("gateway", "client"):
+            raise MisuseError(f"role is {self.role!r}: it is 'gateway' or 'client'")
+        if not self.namespace:
+            raise MisuseError("namespace is empty: give the path of the link's namespace, /run/netns/…")
+        _within("workers", self.workers, 1, MAX_WORKERS)
+        _within("reserved", self.reserved, 1, 65_535)
+        _within("notsent_lowat", self.notsent_lowat, 4096, 1 << 30)
+        if self.role == "gateway" and self.pool4 is None and self.pool6 is None:
+            raise MisuseError("a gateway needs pool4, pool6 or both: addresses that stand for its clients")
+        if self.role == "client" and (self.pool4 or self.pool6):
+            raise MisuseError("a client has no pools: its flow address comes with adopt()")
+        for name, pool in (("pool4", self.pool4), ("pool6", self.pool6)):
+            if pool is not None and pool.num_addresses < self.reserved + 2 * self.workers:
+                raise MisuseError(
+                    f"{name} {pool} has {pool.num_addresses} addresses: too few for {self.reserved} reserved "
+                    f"ones and {self.workers} workers; give a shorter prefix"
+                )
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise MisuseError(f"{name} is {value}: it must be between {low} and {high}")
