@@ -16,41 +16,65 @@ import enum
 
 
 class CloseReason(enum.StrEnum):
-    """Why a connection ended. `sentence` is what an operator reads beside the name."""
+    """Why a connection ended; the value is the name in lower case."""
 
-    sentence: str
+    NONE = enum.auto()
+    FIN = enum.auto()
+    RESET = enum.auto()
+    IO_ERROR = enum.auto()
+    BAD_VERSION = enum.auto()
+    BAD_RESERVED = enum.auto()
+    BAD_LENGTH = enum.auto()
+    FIN_IN_FRAME = enum.auto()
+    FIRST_BYTES_TIMEOUT = enum.auto()
+    FRAME_TIMEOUT = enum.auto()
+    IKE_TIMEOUT = enum.auto()
+    UNKNOWN_PROTOCOL = enum.auto()
+    TLS_NOT_CONFIGURED = enum.auto()
+    HTTP = enum.auto()
+    BAD_IKE = enum.auto()
+    LIMIT_CONNECTIONS = enum.auto()
+    LIMIT_SOURCE = enum.auto()
+    LIMIT_RATE = enum.auto()
+    NO_FLOW_ADDRESS = enum.auto()
+    NO_DESCRIPTORS = enum.auto()
+    OUT_OF_MEMORY = enum.auto()
+    CONTROL = enum.auto()
+    SHUTDOWN = enum.auto()
+    REPLACED = enum.auto()
 
-    def __new__(cls, value: str, sentence: str) -> CloseReason:
-        """Keep the sentence beside the name: the two can then not drift apart."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.sentence = sentence
-        return member
+    @property
+    def sentence(self) -> str:
+        """What an operator reads beside the name."""
+        return _SENTENCES[self]
 
-    NONE = "none", "it is open"
-    FIN = "fin", "the peer closed it between two frames"
-    RESET = "reset", "the peer or a box on the way reset it"
-    IO_ERROR = "io_error", "the system reported an error on the socket"
-    BAD_VERSION = "bad_version", "the first byte of a TPKT' header was not 1: the stream is lost"
-    BAD_RESERVED = "bad_reserved", "the reserved byte of a TPKT' header was not 0: the stream is lost"
-    BAD_LENGTH = "bad_length", "a length was smaller than its own header: the stream is lost"
-    FIN_IN_FRAME = "fin_in_frame", "the peer closed it in the middle of a frame; the part was dropped"
-    FIRST_BYTES_TIMEOUT = "first_bytes_timeout", "the peer did not send enough to tell its protocol in time"
-    FRAME_TIMEOUT = "frame_timeout", "the peer began a frame and did not finish it in time"
-    IKE_TIMEOUT = "ike_timeout", "no IKE message was exchanged in time"
-    UNKNOWN_PROTOCOL = "unknown_protocol", "the first bytes belong to no protocol served here"
-    TLS_NOT_CONFIGURED = "tls_not_configured", "the peer began TLS, which is not configured on this port"
-    HTTP = "http", "an HTTP client: answered 404"
-    BAD_IKE = "bad_ike", "too many IKE messages with a broken header"
-    LIMIT_CONNECTIONS = "limit_connections", "as many connections as the limit allows were open"
-    LIMIT_SOURCE = "limit_source", "too many connections of this source had not yet told their protocol"
-    LIMIT_RATE = "limit_rate", "this source opened connections faster than the limit allows"
-    NO_FLOW_ADDRESS = "no_flow_address", "every flow address of the pool was taken"
-    NO_DESCRIPTORS = "no_descriptors", "the process had no file descriptor left"
-    OUT_OF_MEMORY = "out_of_memory", "memory for the connection could not be had"
-    CONTROL = "control", "the daemon closed it on request"
-    SHUTDOWN = "shutdown", "the daemon stopped"
-    REPLACED = "replaced", "a newer connection took over its flow"
+
+_SENTENCES = {
+    CloseReason.NONE: "it is open",
+    CloseReason.FIN: "the peer closed it between two frames",
+    CloseReason.RESET: "the peer or a box on the way reset it",
+    CloseReason.IO_ERROR: "the system reported an error on the socket",
+    CloseReason.BAD_VERSION: "the first byte of a TPKT' header was not 1: the stream is lost",
+    CloseReason.BAD_RESERVED: "the reserved byte of a TPKT' header was not 0: the stream is lost",
+    CloseReason.BAD_LENGTH: "a length was smaller than its own header: the stream is lost",
+    CloseReason.FIN_IN_FRAME: "the peer closed it in the middle of a frame; the part was dropped",
+    CloseReason.FIRST_BYTES_TIMEOUT: "the peer did not send enough to tell its protocol in time",
+    CloseReason.FRAME_TIMEOUT: "the peer began a frame and did not finish it in time",
+    CloseReason.IKE_TIMEOUT: "no IKE message was exchanged in time",
+    CloseReason.UNKNOWN_PROTOCOL: "the first bytes belong to no protocol served here",
+    CloseReason.TLS_NOT_CONFIGURED: "the peer began TLS, which is not configured on this port",
+    CloseReason.HTTP: "an HTTP client: answered 404",
+    CloseReason.BAD_IKE: "too many IKE messages with a broken header",
+    CloseReason.LIMIT_CONNECTIONS: "as many connections as the limit allows were open",
+    CloseReason.LIMIT_SOURCE: "too many connections of this source had not yet told their protocol",
+    CloseReason.LIMIT_RATE: "this source opened connections faster than the limit allows",
+    CloseReason.NO_FLOW_ADDRESS: "every flow address of the pool was taken",
+    CloseReason.NO_DESCRIPTORS: "the process had no file descriptor left",
+    CloseReason.OUT_OF_MEMORY: "memory for the connection could not be had",
+    CloseReason.CONTROL: "the daemon closed it on request",
+    CloseReason.SHUTDOWN: "the daemon stopped",
+    CloseReason.REPLACED: "a newer connection took over its flow",
+}
 
 
 class TpktError(Exception):

@@ -26,7 +26,7 @@ def rows(*what: str, cut_off: bool = True) -> pytest.MarkDecorator:
 
 
 def decode(framing: str, pieces: Iterable[bytes]) -> list[str]:
-    """What a decoder makes of a stream, in the table's words; what it swallows has no place and comes first."""
+    """What a decoder makes of a stream, in the table's words; what it swallows has no place: first."""
     decoder = Decoder(Framing(framing))
     said: list[str] = []
     end = "end"
