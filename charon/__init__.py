@@ -4,14 +4,26 @@
 This package knows nothing of TCP, frames or links; to it every peer is an ordinary UDP peer.
 """
 
+from charon.control import Charon, PoolUse, Stats, Version
 from charon.errors import CharonCannotRun, CharonError, CharonGone, CharonRefused, CharonTimeout
-from charon.events import ChildRekey, ChildUpDown, Event, IkeRekey, IkeUpdate, IkeUpDown, Log, Missed
+from charon.events import (
+    ChildRekey,
+    ChildUpDown,
+    Event,
+    IkeRekey,
+    IkeUpdate,
+    IkeUpDown,
+    Log,
+    Missed,
+    Subscription,
+)
 from charon.sas import ChildSa, IkeSa
 from charon.types import Auth, Certificate, Child, Connection, Pool, PrivateKey, Secret, State
 
 __all__ = [
     "Auth",
     "Certificate",
+    "Charon",
     "CharonCannotRun",
     "CharonError",
     "CharonGone",
@@ -30,7 +42,11 @@ __all__ = [
     "Log",
     "Missed",
     "Pool",
+    "PoolUse",
     "PrivateKey",
     "Secret",
     "State",
+    "Stats",
+    "Subscription",
+    "Version",
 ]

@@ -10,9 +10,9 @@ is a `Missed` too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from charon.sas import ChildSa, IkeSa, RawSection, child_sa, flag, ike_sa, number, number_or_none, text
@@ -140,7 +140,7 @@ def _parse_sa(name: str, message: RawSection, ike_name: str, section: RawSection
 
 
 class Subscription:
-    """One reader's bounded queue: put by the reader thread, taken by asyncio."""
+    """One reader's bounded queue: put by the reader thread, taken by asyncio. It is its own iterator."""
 
     def __init__(self, limit: int = EVENT_QUEUE_LIMIT) -> None:
         """Begin an empty stream that the running loop will read."""
@@ -169,20 +169,21 @@ class Subscription:
         self._notify()
 
     def _notify(self) -> None:
-        if not self._loop.is_closed():
+        # A loop that has closed in the meantime has no reader any more.
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._wake.set)
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        """Yield events in charon's order until `close`."""
+    def __aiter__(self) -> Subscription:
+        """Give itself: events are taken once, whoever asks."""
+        return self
+
+    async def __anext__(self) -> Event:
+        """Give the next event, in charon's order, until the stream is closed and read."""
         while True:
-            self._wake.clear()
             with self._lock:
-                taken = list(self._events)
-                self._events.clear()
-                closed = self._closed
-            for event in taken:
-                yield event
-            if closed and not taken:
-                return
-            if not taken:
-                await self._wake.wait()
+                self._wake.clear()
+                if self._events:
+                    return self._events.popleft()
+                if self._closed:
+                    raise StopAsyncIteration
+            await self._wake.wait()
