@@ -2,8 +2,8 @@
 """Brings a charon to hold what a `State` says, remembers what was loaded, and removes exactly that.
 
 VICI can unload everything but certificates. Authorities are therefore loaded under names (they can be
-unloaded); the certificates inside connections stay in charon's store until `clear-creds`, which would take other
-people's secrets too and so is used only in a charon that is `exclusive`ly ours.
+unloaded); the certificates inside connections stay in charon's store until `clear-creds`, which would take
+other people's secrets too and so is used only in a charon that is `exclusive`ly ours.
 """
 
 from __future__ import annotations
