@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a gateway's configuration file may say: frozen types, their defaults, and nothing that acts.
+
+The types say what TOML may look like; `eseg.validate` says what makes sense together, `eseg.credentials`
+what must be readable. Secrets never appear in a repr.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+DEFAULT_PATH = Path("/etc/eseg/eseg.toml")
+HIDDEN = "(hidden)"
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=16_777_216)]
+CountOrOff = Annotated[int, Meta(ge=0, le=1_000_000)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+SecondsOrOff = Annotated[float, Meta(ge=0, le=86_400)]
+# Names become names of devices, directories, namespaces and VICI sections: no character needs care there.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}$")]
+# Linux refuses device names longer than 15 characters; the link appends nothing to this one.
+Device = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$")]
+RemoteAuth = Literal["pubkey", "psk", "eap-md5", "eap-mschapv2", "eap-tls", "eap-radius"]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file: refuses keys it does not know."""
+
+
+class Gateway(Section, frozen=True, kw_only=True):
+    """The daemon itself: its name among others on this machine, and where it keeps its files."""
+
+    instance: Name = "default"
+    runtime: str = "/run/eseg"
+    admin: str | None = None
+    workers: Annotated[int, Meta(ge=0, le=64)] = 0
+    metrics: str | None = None
+
+
+class Listen(Section, frozen=True, kw_only=True):
+    """A TCP address and port on which clients arrive."""
+
+    address: str
+    port: Port = 80
+
+
+class Link(Section, frozen=True, kw_only=True):
+    """The link between pump and charon, and the addresses that stand for TCP connections on it."""
+
+    device: Device = "eseg0"
+    pool4: str = "198.18.0.0/15"
+    pool6: str = "2001:2::/64"
+    mtu: Annotated[int, Meta(ge=1280, le=65535)] = 1500
+    congestion: str = "auto"
+
+
+class Charon(Section, frozen=True, kw_only=True):
+    """Whose charon does IKEv2, and how it moves ESP."""
+
+    mode: Literal["managed", "system"] = "managed"
+    vici: str = "/run/charon.vici"
+    esp: Literal["auto", "kernel", "libipsec"] = "auto"
+    expected_clients: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    keep_on_stop: bool = False
+
+
+class Local(Section, frozen=True, kw_only=True):
+    """How the gateway proves itself to clients."""
+
+    auth: Literal["pubkey", "psk"] = "pubkey"
+    id: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    chain: tuple[str, ...] = ()
+
+
+class Remote(Section, frozen=True, kw_only=True):
+    """How clients prove themselves; `secret` is theirs alone or shared by all that match `id`."""
+
+    auth: RemoteAuth = "pubkey"
+    id: str = "%any"
+    eap_id: str = "%any"
+    ca: str | tuple[str, ...] = ()
+    secret: str | None = None
+    secret_file: str | None = None
+
+    @property
+    def cas(self) -> tuple[str, ...]:
+        """The files of trusted CA certificates, however many were written."""
+        return (self.ca,) if isinstance(self.ca, str) else self.ca
+
+    def __repr__(self) -> str:
+        """Show who, never with which secret."""
+        return f"Remote(auth={self.auth!r}, id={self.id!r}, eap_id={self.eap_id!r}, secret={HIDDEN})"
+
+
+class Child(Section, frozen=True, kw_only=True):
+    """A CHILD_SA that clients may ask for: what of the core network they reach."""
+
+    name: Name = "core"
+    local_ts: Annotated[tuple[str, ...], Meta(min_length=1)]
+    esp_proposals: tuple[str, ...] = ()
+    rekey_seconds: SecondsOrOff | None = None
+
+
+class Connection(Section, frozen=True, kw_only=True):
+    """One kind of client: its authentication, its inner addresses, its CHILD_SAs."""
+
+    name: Name
+    local_addrs: tuple[str, ...] = ()
+    local: Local
+    remote: Remote
+    proposals: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+    dpd_seconds: SecondsOrOff = 30.0
+    rekey_seconds: SecondsOrOff | None = None
+    children: Annotated[tuple[Child, ...], Meta(min_length=1)]
+
+
+class Pool(Section, frozen=True, kw_only=True):
+    """Inner addresses for clients, and the servers that they are told of."""
+
+    name: Name
+    addrs: str
+    dns: tuple[str, ...] = ()
+    p_cscf: tuple[str, ...] = ()
+
+
+class User(Section, frozen=True, kw_only=True):
+    """A client that proves itself by an EAP method with a password."""
+
+    id: Annotated[str, Meta(min_length=1)]
+    secret: str | None = None
+    secret_file: str | None = None
+
+    def __repr__(self) -> str:
+        """Show who, never with which secret."""
+        return f"User(id={self.id!r}, secret={HIDDEN})"
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """What strangers may cost; all but the last are the pump's own."""
+
+    connections: Count = 100_000
+    half_identified: Count = 1024
+    half_identified_per_source: Count = 64
+    accepts_per_second_per_source: CountOrOff = 200
+    first_bytes_seconds: Seconds = 10.0
+    frame_seconds: Seconds = 30.0
+    ike_seconds: SecondsOrOff = 10.0
+    queue_bytes: Annotated[int, Meta(ge=65_536, le=1 << 30)] = 262_144
+    worker_queue_bytes: Annotated[int, Meta(ge=65_536, le=1 << 40)] = 268_435_456
+    sa_seconds: SecondsOrOff = 30.0
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    gateway: Gateway = Gateway()
+    listen: Annotated[tuple[Listen, ...], Meta(min_length=1)]
+    link: Link = Link()
+    charon: Charon = Charon()
+    connection: tuple[Connection, ...] = ()
+    pool: tuple[Pool, ...] = ()
+    user: tuple[User, ...] = ()
+    limits: Limits = Limits()
+
+    @property
+    def runtime(self) -> Path:
+        """The directory of this daemon's files."""
+        return Path(self.gateway.runtime)
+
+    @property
+    def admin(self) -> Path:
+        """The socket of the admin API."""
+        return Path(self.gateway.admin) if self.gateway.admin else self.runtime / "admin.sock"
+
+    @property
+    def wants_ipv6(self) -> bool:
+        """Whether any listener is IPv6, so that the link needs a pool of that family."""
+        return any(ip_address(listen.address).version == 6 for listen in self.listen)
+
+    def fingerprint(self) -> str:
+        """Give a short hash of all that is configured except secrets, which a hash might betray."""
+        return hashlib.sha256(msgspec.json.encode(self.without_secrets(), order="sorted")).hexdigest()[:12]
+
+    def without_secrets(self) -> Config:
+        """Give this configuration with each secret replaced by a word."""
+        replace = msgspec.structs.replace
+        return replace(
+            self,
+            connection=tuple(
+                replace(c, remote=replace(c.remote, secret=c.remote.secret and HIDDEN))
+                for c in self.connection
+            ),
+            user=tuple(replace(u, secret=u.secret and HIDDEN) for u in self.user),
+        )
