@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eseg.config import Config, Connection, Remote, User
+from eseg.config import ANYBODY, Config, Connection, Remote, User
 
 PASSWORD_METHODS = ("eap-md5", "eap-mschapv2")
 Wrong = tuple[str, str, str]
@@ -57,7 +57,7 @@ def _remote(key: str, connection: Connection, config: Config) -> Iterator[Wrong]
         yield f"{key}.ca", f"is missing; auth is {remote.auth}", "name the PEM file of the clients' CA"
     if remote.cas and not takes_ca:
         yield f"{key}.ca", f"has no use with auth {remote.auth}", "remove it"
-    if remote.eap_id != "%any" and not remote.auth.startswith("eap-"):
+    if remote.eap_id != ANYBODY and not remote.auth.startswith("eap-"):
         yield f"{key}.eap_id", f"has no use with auth {remote.auth}", "remove it"
     if remote.auth == "psk":
         yield from _secret(key, remote)
@@ -84,7 +84,7 @@ def _single_user(key: str, remote: Remote) -> Iterator[Wrong]:
         yield f"{key}.{name}", f"has no use with auth {remote.auth}", "remove it"
         return
     yield from _secret(key, remote)
-    if "%any" in (remote.eap_id, remote.id) and remote.eap_id == remote.id:
+    if remote.eap_id == remote.id == ANYBODY:
         yield (
             f"{key}.eap_id",
             "is missing: the secret beside it belongs to one user",

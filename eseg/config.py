@@ -17,6 +17,7 @@ from msgspec import Meta
 
 DEFAULT_PATH = Path("/etc/eseg/eseg.toml")
 HIDDEN = "(hidden)"
+ANYBODY = "%any"  # charon's word for every identity
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=16_777_216)]
@@ -85,8 +86,8 @@ class Remote(Section, frozen=True, kw_only=True):
     """How clients prove themselves; `secret` is theirs alone or shared by all that match `id`."""
 
     auth: RemoteAuth = "pubkey"
-    id: str = "%any"
-    eap_id: str = "%any"
+    id: str = ANYBODY
+    eap_id: str = ANYBODY
     ca: str | tuple[str, ...] = ()
     secret: str | None = None
     secret_file: str | None = None
