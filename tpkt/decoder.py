@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Datagrams out of a byte stream that arrives in pieces of any size.
+"""Datagrams out of a byte stream that arrives in pieces of any size; from where, it must not know.
 
 `next_payload` answers in one of three ways, the same three as the framers in C: a payload, None (need
 more), or PeerError (bad; the same error again on every later call). What is wrong is said at the first byte
