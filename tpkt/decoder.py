@@ -16,9 +16,8 @@ from __future__ import annotations
 from tpkt.errors import CloseReason, MisuseError, PeerError
 from tpkt.wire import HEADER_LENGTH, RFC9329_HEADER_LENGTH, VERSION, Framing, Kind, kind_of
 
-MAX_BUFFERED = (
-    1 << 20
-)  # a reader that takes payloads out holds at most one frame and one read; this is a bug's limit
+# A reader that takes payloads out between reads holds one frame and one read: whoever meets this has a bug.
+MAX_BUFFERED = 1 << 20
 
 
 class Decoder:
@@ -27,6 +26,7 @@ class Decoder:
     def __init__(self, framing: Framing) -> None:
         """Start at a frame border."""
         self.framing = framing
+        self._header_length = HEADER_LENGTH if framing is Framing.TPKT else RFC9329_HEADER_LENGTH
         self.keepalives = 0
         self.empties = 0
         self._buffer = bytearray()
@@ -80,10 +80,6 @@ class Decoder:
         self._closed = True
         if self.buffered:
             raise self._fail(CloseReason.FIN_IN_FRAME, f"the stream ended {self.buffered} bytes into it")
-
-    @property
-    def _header_length(self) -> int:
-        return HEADER_LENGTH if self.framing is Framing.TPKT else RFC9329_HEADER_LENGTH
 
     def _frame_size(self) -> int | None:
         """The size of the next frame, header included; None while its header is incomplete."""
