@@ -15,6 +15,10 @@ build/.apt-%: tests/setup/apt-packages.txt tests/setup/apt.sh
 	tests/setup/apt.sh $(subst -, ,$*)
 	@touch $@
 
+build/.kernel: build/.apt-vm tests/vm/kernel.sh
+	tests/vm/kernel.sh
+	@touch $@
+
 .venv/.ready: pyproject.toml setup.py build/.apt-run-test
 	$(PYTHON) -m venv --system-site-packages .venv
 	$(V)/pip install -q -e '.[test]'
@@ -31,13 +35,13 @@ demo: setup ## the product at work, behind a real firewall (KEEP=1 leaves the la
 
 test: setup lint test-c test-py ## everything: lint, C tests, Python tests, namespaces, kernel ESP in a virtual machine
 
-test-py: setup build/.apt-vm
+test-py: setup build/.kernel
 	$(V)/python -m pytest
 
 test-c: setup ## C unit tests under ASan and UBSan
 	$(MAKE) -C native test
 
-test-kernel: setup build/.apt-vm ## the main job on kernel ESP in a virtual machine
+test-kernel: setup build/.kernel ## the main job on kernel ESP in a virtual machine
 	$(V)/python -m pytest tests/vm
 
 bench: setup build/.apt-bench ## measured side by side with the peers: build/bench/report.json
