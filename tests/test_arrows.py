@@ -127,7 +127,7 @@ def test_every_arrow_points_down() -> None:
 
 def test_the_rooms_were_found() -> None:
     names = {name for name, _, _ in modules(ROOT)}
-    assert {*CORE, "tpkt", "tests.test_arrows", "charon", "eseg"} <= names
+    assert {*CORE, "tpkt", "tests.test_arrows", "charon", "eseg", "tc_client"} <= names
 
 
 def test_the_core_needs_nothing_but_the_standard_library() -> None:
