@@ -95,11 +95,14 @@ class Daemon:
         """Give its status."""
         return self.ask("GET /status")
 
+    def show(self, *words: str) -> list[str]:
+        """Give the command line of another command of the program on the same configuration."""
+        program, *_ = self.argv
+        return [program, *words, "--config", str(self.config)]
+
     def command(self, *words: str, seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run another command of the program against the same configuration, to its end."""
-        program, *_ = self.argv
-        argv = [program, *words, "--config", str(self.config)]
-        return self.namespace.run(argv, check=False, seconds=seconds)
+        return self.namespace.run(self.show(*words), check=False, seconds=seconds)
 
     @property
     def pid(self) -> int:

@@ -29,7 +29,7 @@ from tests.lab.netns import Namespace
 
 HTTP_PORT = 8080
 LIFE_SECONDS = 900.0
-KEPT_SECONDS = 86_400.0
+LASTING_SECONDS = 86_400.0
 START_SECONDS = 20.0
 MAX_FILE = 256 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
@@ -126,13 +126,13 @@ def fetch(namespace: Namespace, host: str, size: int, *, source: str = "", secon
 class Services:
     """Both services at `address` of `namespace`, ready when constructed; a context manager."""
 
-    def __init__(self, namespace: Namespace, address: str, *, keep: bool = False) -> None:
-        """Start them. `keep` lets them outlive this process, for a lab that is left up."""
+    def __init__(self, namespace: Namespace, address: str, *, lasting: bool = False) -> None:
+        """Start them. `lasting` lets them outlive this process, for a lab that is kept up."""
         self._namespace = namespace
         self._processes: list[subprocess.Popen[bytes]] = []
         for role, port in (("http", HTTP_PORT), ("voice", voice.PORT)):
             argv = [sys.executable, "-m", "tests.lab.services", role, address, str(port)]
-            argv += ["--keep"] if keep else []
+            argv += ["--lasting"] if lasting else []
             process = namespace.popen(argv, stdout=subprocess.PIPE, cwd=voice.REPOSITORY)
             self._processes.append(process)
         try:
@@ -173,11 +173,11 @@ def main() -> None:
     parser.add_argument("role", choices=sorted(ROLES))
     parser.add_argument("address")
     parser.add_argument("port", type=int)
-    parser.add_argument("--keep", action="store_true", help="live for a day, without a parent too")
+    parser.add_argument("--lasting", action="store_true", help="live for a day, without a parent too")
     arguments = parser.parse_args()
-    if not arguments.keep:
+    if not arguments.lasting:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    signal.setitimer(signal.ITIMER_REAL, KEPT_SECONDS if arguments.keep else LIFE_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, LASTING_SECONDS if arguments.lasting else LIFE_SECONDS)
     ROLES[arguments.role](arguments.address, arguments.port)
 
 
