@@ -137,23 +137,24 @@ class Reader:
 
     def _secret(self, key: str, holder: Remote | User) -> bytes:
         if holder.secret is not None:
-            self._private_mode(f"{key}.secret", str(self._path))
+            key = f"{key}.secret"
+            self._private_mode(key, str(self._path))
             raw = holder.secret.encode()
         else:
             name = holder.secret_file or ""
             key = f"{key}.secret_file"
             raw = self._bytes(key, name).rstrip(b"\r\n")
-            if not raw:
-                self._refuse(key, f"{name} is empty", "write the secret into it")
             self._private_mode(key, name)
         try:
             # The two prefixes of swanctl.conf(5), so that secrets move between the two unchanged.
             if raw.startswith(b"0x"):
-                return binascii.unhexlify(raw[2:])
-            if raw.startswith(b"0s"):
-                return base64.b64decode(raw[2:], validate=True)
+                raw = binascii.unhexlify(raw[2:])
+            elif raw.startswith(b"0s"):
+                raw = base64.b64decode(raw[2:], validate=True)
         except binascii.Error:
             self._refuse(key, "is neither hex after 0x nor base64 after 0s", "mend it, or drop the prefix")
+        if not raw:
+            self._refuse(key, "is empty", "write the secret there")
         return raw
 
     def _bytes(self, key: str, name: str) -> bytes:

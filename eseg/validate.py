@@ -46,9 +46,10 @@ def problems(config: Config) -> Iterator[Problem]:
 def _paths(config: Config) -> Iterator[Problem]:
     paths = {
         "gateway.runtime": config.gateway.runtime,
-        "gateway.admin": str(config.admin),
         "charon.vici": config.charon.vici,
     }
+    if config.gateway.admin is not None:
+        paths["gateway.admin"] = config.gateway.admin
     for key, path in paths.items():
         if not os.path.isabs(path):
             yield Problem(key, f"`{path}` is not an absolute path", "begin it with /")
