@@ -7,6 +7,7 @@ Every import counts, also one inside a function or under TYPE_CHECKING: an arrow
 from __future__ import annotations
 
 import ast
+import graphlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,8 +122,48 @@ def broken(root: Path) -> list[str]:
     return found
 
 
+def circle(root: Path) -> list[str]:
+    """Some modules that import each other in a circle; empty when there is none."""
+    found = list(modules(root))
+    names = {name for name, _, _ in found}
+
+    def module_of(imported: str) -> str | None:
+        while imported and imported not in names:
+            imported = imported.rpartition(".")[0]
+        return imported or None
+
+    graph = {
+        name: {module_of(imported) for _, imported in imports(name, is_package, path.read_text())}
+        - {None, name}
+        for name, is_package, path in found
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return [str(name) for name in error.args[1]]
+    return []
+
+
 def test_every_arrow_points_down() -> None:
     assert broken(ROOT) == []
+
+
+def test_no_arrows_form_a_circle() -> None:
+    assert circle(ROOT) == []
+
+
+def test_a_circle_is_seen_through_three_modules(tmp_path: Path) -> None:
+    (tmp_path / "eseg").mkdir()
+    for name, source in {
+        "__init__": "",
+        "sessions": "from eseg.policy import Policy",
+        "policy": "from . import metrics",
+        "metrics": "def f():\n    import eseg.sessions",
+    }.items():
+        (tmp_path / "eseg" / f"{name}.py").write_text(source)
+    assert set(circle(tmp_path)) == {"eseg.sessions", "eseg.policy", "eseg.metrics"}
+    (tmp_path / "eseg" / "metrics.py").write_text("import eseg")
+    assert circle(tmp_path) == []
 
 
 def test_the_rooms_were_found() -> None:
