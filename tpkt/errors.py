@@ -65,7 +65,7 @@ _SENTENCES = {
     CloseReason.TLS_NOT_CONFIGURED: "the peer began TLS, which is not configured on this port",
     CloseReason.HTTP: "an HTTP client: answered 404",
     CloseReason.BAD_IKE: "too many IKE messages with a broken header",
-    CloseReason.LIMIT_CONNECTIONS: "as many connections as the limits allow were open, or had not told their protocol",
+    CloseReason.LIMIT_CONNECTIONS: "too many connections were open, or had not yet told their protocol",
     CloseReason.LIMIT_SOURCE: "too many connections of this source had not yet told their protocol",
     CloseReason.LIMIT_RATE: "this source opened connections faster than the limit allows",
     CloseReason.NO_FLOW_ADDRESS: "every flow address of the pool was taken",
