@@ -60,6 +60,8 @@ class Lab:
                 limits=limits,
             )
             self._exit.callback(self.gateway.stop)
+            self._guests = contextlib.ExitStack()
+            self._exit.callback(self._guests.close)
 
     def _make_directory(self, lasting: bool) -> Path:
         if lasting:
@@ -75,6 +77,7 @@ class Lab:
     def keep(self) -> None:
         """Leave everything up, this process or not."""
         self.topology.keep()
+        self._guests.pop_all()
         self._exit.pop_all()
 
     @contextlib.contextmanager
@@ -95,6 +98,10 @@ class Lab:
         """Stop clients and gateway in order, then remove everything."""
         self._exit.close()
 
+    def dismiss(self) -> None:
+        """Stop all clients and remove their neighbourhoods; network and gateway stay as they are."""
+        self._guests.close()
+
     def client(self, **options: Any) -> Client:
         """Make a client, in `ue` unless `namespace` is given; Client explains the options."""
         number = next(self._numbers)
@@ -106,14 +113,14 @@ class Lab:
             instance=f"{self.topology.prefix}-{number}",
             **options,
         )
-        self._exit.callback(client.stop)
+        self._guests.callback(client.stop)
         return client
 
     def neighbour(self) -> Namespace:
         """Give another UE behind the same firewall, in a network of its own."""
         number = next(self._numbers)
         ue, fw = Namespace(f"{self.topology.prefix}-ue{number}"), self.topology.fw
-        self._exit.callback(ue.delete)
+        self._guests.callback(ue.delete)
         network = f"172.16.{number}"
         veth(ue, "eth0", fw, f"ue{number}")
         ue.ip(f"addr add {network}.2/24 dev eth0", f"route add default via {network}.1")
