@@ -20,6 +20,7 @@ from typing import Final, Self
 from charon.errors import CharonError, CharonGone
 from charon.events import LOG_EVENT, SA_EVENTS, Missed, Subscription, parse
 from charon.loader import Loader
+from charon.nudge import Nudge, nudge
 from charon.sas import IkeSa, RawSection, ike_sa, number, text, texts
 from charon.session import CommandSession, EventSession
 from charon.types import State, ViciSection
@@ -207,10 +208,6 @@ class Charon:
         """Make an exclusive charon hold `state` only, whatever a predecessor of ours has left in it."""
         await self._loader.replace_all(state)
 
-    def forget_loaded(self) -> None:
-        """Note that charon has lost what was loaded, because it is another process now."""
-        self._loader.forget()
-
     async def list_sas(self, *, ike: str | int | None = None) -> list[IkeSa]:
         """List IKE_SAs with their CHILD_SAs and counters: all, by connection name, or by unique id."""
         commands = await self._session()
@@ -242,6 +239,15 @@ class Charon:
         if reauth:
             message["reauth"] = "yes"
         return number(await self._request("rekey", message), "matches")
+
+    async def nudge(self, ike: str | int, seconds: float = 3.0) -> Nudge:
+        """Make the peer follow a moved path: send one message on `ike` now, wait for its answer."""
+        return await nudge(self, ike, seconds)
+
+    async def reload(self) -> None:
+        """Load again all that was loaded: charon has restarted and holds nothing."""
+        await self.connect()
+        await self._loader.reload()
 
     async def _session(self) -> CommandSession:
         if not self.connected:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from charon.errors import CharonRefused
+from charon.errors import CharonError, CharonRefused
 from charon.sas import RawSection, text, texts
 from charon.types import Certificate, Connection, Pool, PrivateKey, Secret, State, ViciSection
 
@@ -28,10 +28,18 @@ class Loader:
         self._key_ids: dict[str, str] = {}
         self.loaded = State()
 
-    def forget(self) -> None:
-        """Charon has restarted: it holds nothing of ours any more."""
+    async def reload(self) -> None:
+        """Load all of it again: charon has restarted and holds nothing of ours any more.
+
+        When charon refuses a part, or goes away again, what is not loaded yet is not forgotten.
+        """
+        wanted, self.loaded = self.loaded, State()
         self._key_ids.clear()
-        self.loaded = State()
+        try:
+            await self.load(wanted)
+        except CharonError:
+            self.loaded = wanted
+            raise
 
     async def load(self, state: State) -> None:
         """Add what `state` holds; an item that is loaded already with the same content is left alone."""
@@ -91,7 +99,8 @@ class Loader:
         Established SAs live on: they hold their own references to what they were made of. A pool of the past
         whose addresses are in use stays.
         """
-        self.forget()
+        self.loaded = State()
+        self._key_ids.clear()
         await self._request("clear-creds", {})
         await self.load(state)
         connections = {connection.name for connection in state.connections}

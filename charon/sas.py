@@ -14,8 +14,6 @@ from typing import Any
 # What the vici package hands out: values are bytes, lists of bytes, or sections.
 RawSection = Mapping[str, Any]
 
-TASK_QUEUES = ("tasks-queued", "tasks-active", "tasks-passive")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSa:
@@ -63,8 +61,15 @@ class IkeSa:
     nat_local: bool
     nat_remote: bool
     nat_any: bool
-    tasks: tuple[str, ...]  # queued, active and passive
+    tasks_active: tuple[str, ...]  # requests of ours that await their answer
+    tasks_queued: tuple[str, ...]
+    tasks_passive: tuple[str, ...]
     children: tuple[ChildSa, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All that charon does or will do for this SA."""
+        return (*self.tasks_active, *self.tasks_queued, *self.tasks_passive)
 
     @property
     def established(self) -> bool:
@@ -119,7 +124,9 @@ def ike_sa(name: str, section: RawSection, *, children: Sequence[ChildSa] | None
         nat_local=flag(section, "nat-local"),
         nat_remote=flag(section, "nat-remote"),
         nat_any=flag(section, "nat-any"),
-        tasks=tuple(task for queue in TASK_QUEUES for task in texts(section, queue)),
+        tasks_active=texts(section, "tasks-active"),
+        tasks_queued=texts(section, "tasks-queued"),
+        tasks_passive=texts(section, "tasks-passive"),
         children=tuple(children),
     )
 
