@@ -65,8 +65,10 @@ def find_binaries() -> Binaries:
 
 def kernel_esp(netns: Path | None = None) -> KernelEsp:
     """Try it: add an SA as charon would, and remove it."""
-    add = f"xfrm state add {PROBE_SA} mode tunnel aead rfc4106(gcm(aes)) 0x{'00' * 20} 128"
-    done = run(["ip", *add.split(), *"encap espinudp 4500 4500 0.0.0.0".split()], netns)
+    key = "00" * 20
+    add = f"xfrm state add {PROBE_SA} mode tunnel aead rfc4106(gcm(aes)) 0x{key} 128"
+    add += " encap espinudp 4500 4500 0.0.0.0"
+    done = run(["ip", *add.split()], netns)
     if done.returncode == 0:
         run(["ip", *f"xfrm state delete {PROBE_SA}".split()], netns)
         return KernelEsp(True, "the kernel accepted an ESP-in-UDP SA with AES-GCM")
