@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a client's configuration file may say: frozen types, their defaults, and nothing that acts.
+
+The types say what TOML may look like; `tc_client.validate` says what makes sense together,
+`tc_client.credentials` what must be readable. Secrets never appear in a repr.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+DEFAULT_PATH = Path("/etc/tc-client/tc-client.toml")
+HIDDEN = "(hidden)"
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(ge=0.1, le=86_400)]
+SecondsOrOff = Annotated[float, Meta(ge=0, le=86_400)]
+# Names become names of devices, directories, namespaces and VICI sections: no character needs care there.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}$")]
+# Linux refuses device names longer than 15 characters.
+Device = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$")]
+IdentityAuth = Literal["pubkey", "psk", "eap-md5", "eap-mschapv2", "eap-tls", "eap-aka"]
+
+PASSWORD_METHODS: tuple[IdentityAuth, ...] = ("eap-md5", "eap-mschapv2")
+CERTIFICATE_METHODS: tuple[IdentityAuth, ...] = ("pubkey", "eap-tls")
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file: refuses keys it does not know."""
+
+
+class Client(Section, frozen=True, kw_only=True):
+    """The daemon itself: its name among others on this machine, and where it keeps its files."""
+
+    instance: Name = "default"
+    runtime: str = "/run/tc-client"
+    admin: str | None = None
+    start: Literal["up", "down"] = "up"
+
+
+class Gateway(Section, frozen=True, kw_only=True):
+    """The security gateway and the ways that are tried to it."""
+
+    address: Annotated[str, Meta(min_length=1)]
+    id: str | None = None
+    udp: bool = True
+    tcp_ports: tuple[Port, ...] = (80,)
+
+
+class Link(Section, frozen=True, kw_only=True):
+    """The link between pump and charon."""
+
+    device: Device = "tric0"
+    mtu: Annotated[int, Meta(ge=1280, le=65535)] = 1500
+
+
+class Charon(Section, frozen=True, kw_only=True):
+    """Whose charon does IKEv2, and how it moves ESP."""
+
+    mode: Literal["managed", "system"] = "managed"
+    vici: str = "/run/charon.vici"
+    esp: Literal["auto", "kernel", "libipsec"] = "auto"
+    connection: Name | None = None
+    child: Name | None = None
+
+
+class Identity(Section, frozen=True, kw_only=True):
+    """How the client proves itself, and by which authorities it believes the gateway."""
+
+    auth: IdentityAuth
+    id: str | None = None
+    eap_id: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    chain: tuple[str, ...] = ()
+    ca: str | tuple[str, ...] = ()
+    secret: str | None = None
+    secret_file: str | None = None
+
+    @property
+    def cas(self) -> tuple[str, ...]:
+        """The files of trusted CA certificates, however many were written."""
+        return (self.ca,) if isinstance(self.ca, str) else self.ca
+
+    @property
+    def eap(self) -> bool:
+        """Whether the client proves itself by an EAP method, the gateway by a certificate."""
+        return self.auth.startswith("eap-")
+
+    def __repr__(self) -> str:
+        """Show who, never with which secret."""
+        return f"Identity(auth={self.auth!r}, id={self.id!r}, eap_id={self.eap_id!r}, secret={HIDDEN})"
+
+
+class Tunnel(Section, frozen=True, kw_only=True):
+    """What goes through the tunnel, and by which keys."""
+
+    remote_ts: Annotated[tuple[str, ...], Meta(min_length=1)]
+    vips: Annotated[tuple[str, ...], Meta(min_length=1)] = ("0.0.0.0",)  # noqa: S104 - "any address", RFC 7296
+    proposals: tuple[str, ...] = ()
+    esp_proposals: tuple[str, ...] = ()
+    probe_address: str | None = None
+    dpd_seconds: SecondsOrOff = 20.0
+    rekey_seconds: SecondsOrOff | None = None
+    child_rekey_seconds: SecondsOrOff | None = None
+
+
+class Ladder(Section, frozen=True, kw_only=True):
+    """How long each step may take, and how often the client comes back to it."""
+
+    udp_probe_seconds: Seconds = 1.8
+    tcp_probe_seconds: Seconds = 3.0
+    attempt_seconds: Seconds = 6.0
+    verify_seconds: Seconds = 3.0
+    udp_reprobe_seconds: SecondsOrOff = 30.0
+    udp_reprobe_max_seconds: Seconds = 600.0
+    backoff_seconds: Seconds = 1.0
+    backoff_max_seconds: Seconds = 60.0
+    silence_seconds: SecondsOrOff = 3.0
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    client: Client = Client()
+    gateway: Gateway
+    link: Link = Link()
+    charon: Charon = Charon()
+    identity: Identity | None = None
+    tunnel: Tunnel | None = None
+    ladder: Ladder = Ladder()
+
+    @property
+    def runtime(self) -> Path:
+        """The directory of this daemon's files."""
+        return Path(self.client.runtime)
+
+    @property
+    def admin(self) -> Path:
+        """The socket of the admin API."""
+        return Path(self.client.admin) if self.client.admin else self.runtime / "admin.sock"
+
+    @property
+    def probe_address(self) -> str | None:
+        """The inner address that is known to answer a ping, if one was named."""
+        return self.tunnel.probe_address if self.tunnel else None
