@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[Mapping[str, Any]], Awaitable[object]]
 
 MAX_BODY = 65536  # a request is a small JSON object; anything larger is a mistake
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An answer that is not JSON, as it goes over the socket."""
+
+    body: bytes
+    content_type: str
 
 
 class ApiError(Exception):
@@ -37,7 +46,7 @@ class Server:
     """Serves `routes` ({"GET /status": handler}) on a Unix socket; an async context manager.
 
     A handler gets the request's JSON object (GET: its query) and gives anything msgspec can turn into
-    JSON. ApiError becomes 409 with its sentence; any other failure is logged and becomes 500.
+    JSON, or Raw. ApiError becomes 409 with its sentence; any other failure is logged and becomes 500.
     """
 
     def __init__(self, path: Path, routes: Mapping[str, Handler]) -> None:
@@ -93,6 +102,8 @@ async def _object(request: web.Request) -> Mapping[str, Any]:
 
 
 def _reply(answer: object, *, status: int = 200) -> web.Response:
+    if isinstance(answer, Raw):
+        return web.Response(body=answer.body, headers={"Content-Type": answer.content_type})
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json", status=status)
 
 
