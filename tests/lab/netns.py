@@ -184,8 +184,7 @@ class Namespace:
 
     def pids(self) -> list[int]:
         """Give the processes inside, whoever started them, without this one."""
-        listed = command(["ip", "netns", "pids", self.name], check=False).stdout.split()
-        return [int(pid) for pid in listed if int(pid) != os.getpid()]
+        return pids(self.name)
 
     def stop(self, process: subprocess.Popen[bytes], seconds: float = TERM_SECONDS) -> int:
         """End a process of `popen`, gently first; give its exit status."""
@@ -211,25 +210,26 @@ class Namespace:
         remove(self.name)
 
 
+def pids(name: str) -> list[int]:
+    """Give the processes in the namespace `name`, without this one."""
+    listed = command(["ip", "netns", "pids", name], check=False).stdout.split()
+    return [pid for pid in map(int, listed) if pid != os.getpid()]
+
+
 def remove(name: str) -> None:
     """Kill what still runs in the namespace `name`, wait for its end, and remove the name."""
-
-    def living() -> list[int]:
-        listed = command(["ip", "netns", "pids", name], check=False).stdout.split()
-        return [pid for pid in map(int, listed) if pid != os.getpid()]
-
-    for pid in living():
+    for pid in pids(name):
         logger.debug("kill -9 %d (left in %s)", pid, name)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    until(lambda: not living(), TERM_SECONDS, f"the processes in {name} end")
+    until(lambda: not pids(name), TERM_SECONDS, f"the processes in {name} end")
     command(["ip", "netns", "del", name], check=False)
 
 
 def remove_all(prefix: str) -> None:
     """Remove every namespace whose name carries `prefix`, the ones daemons made inside a lab included."""
     for name in names():
-        if prefix in name.split("-") or name.startswith(f"{prefix}-"):
+        if f"-{prefix}-" in f"-{name}-":
             remove(name)
 
 

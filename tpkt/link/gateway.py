@@ -68,7 +68,9 @@ class GatewayLink(Link):
         for pool in self.config.pools:
             if not any(route.destination == pool and route.index == device.index for route in routes):
                 yield f"pool {pool}: no route through {device.name} (somebody removed it); restart the daemon"
-            if sysctl.get(f"ipv{pool.version}/conf/{device.name}/forwarding") == 0:
+            # IPv4 asks the device that a packet came in by, IPv6 only the machine as a whole.
+            where = f"ipv4/conf/{device.name}" if pool.version == 4 else "ipv6/conf/all"
+            if sysctl.get(f"{where}/forwarding") == 0:
                 switch = "net.ipv4.ip_forward" if pool.version == 4 else "net.ipv6.conf.all.forwarding"
                 yield (
                     f"device {device.name}: forwards no IPv{pool.version}: clients reach only this machine; "
