@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that is nothing but a pump on a gateway's link: no charon, no control plane.
+
+Started inside the gateway's namespace. Says `ready` when it listens; answers each line of its standard
+input with one line of JSON (its counters and its memory); ends, and takes the link down, at the end of
+input.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from tpkt.link import GatewayLink, GatewayLinkConfig
+from tpkt.pump import Limits, Pump, PumpConfig
+
+POOL = IPv4Network("198.18.0.0/15")
+DESCRIPTORS = 65_536
+# What is measured is what the pump can do, not what it is told to refuse; and nobody here speaks IKE.
+LIMITS = Limits(
+    half_identified=DESCRIPTORS,
+    half_identified_per_source=DESCRIPTORS,
+    accepts_per_second_per_source=0,
+    ike_seconds=0,
+)
+
+
+def private_bytes() -> int:
+    """Memory of this process that is its own, as the kernel counts it."""
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
+
+
+def main(instance: str, address: str, port: int, workers: int) -> None:
+    """Serve until standard input ends."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+    with GatewayLink(GatewayLinkConfig(instance=instance, pool4=POOL)) as link:
+        config = PumpConfig(
+            role="gateway", namespace=link.namespace, workers=workers, pool4=POOL, pool6=None, limits=LIMITS
+        )
+        with Pump(config) as pump:
+            pump.listen(address, port)
+            print("ready", flush=True)
+            for _ in sys.stdin:
+                answer = {"private_bytes": private_bytes(), "counters": pump.counters()}
+                print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab of the cases about the pump alone: the network without charons, one pump_host on the gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from tests.bench.build import REPOSITORY
+from tests.lab.topology import GW, Topology
+
+PORT = 80
+START_SECONDS = 20.0
+ANSWER_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PumpHost:
+    """The running pump and the network around it."""
+
+    topology: Topology
+    pid: int
+    _stdin: IO[bytes]
+    _stdout: IO[bytes]
+
+    def ask(self) -> dict[str, Any]:
+        """Give its counters and its memory."""
+        self._stdin.write(b"\n")
+        self._stdin.flush()
+        answer: dict[str, Any] = json.loads(_line(self._stdout, ANSWER_SECONDS))
+        return answer
+
+    def identified(self) -> int:
+        """Give how many connections it has recognised, whatever they speak."""
+        counters = self.ask()["counters"]
+        return sum(value for name, value in counters.items() if name.startswith("identified"))
+
+
+def _line(stdout: IO[bytes], seconds: float) -> bytes:
+    # Unbuffered, so that what select sees is what there is.
+    readable, _, _ = select.select([stdout], [], [], seconds)
+    line = stdout.readline() if readable else b""
+    if not line:
+        raise RuntimeError(f"the pump said nothing within {seconds:g} s; its errors stand above")
+    return line
+
+
+@contextlib.contextmanager
+def pump_lab(*, congestion: str, workers: int = 1) -> Iterator[PumpHost]:
+    """Build the network with `congestion` everywhere, start the pump in its gateway, take both down."""
+    with Topology() as topology:
+        topology.congestion(congestion)
+        argv = [sys.executable, "-m", "tests.bench.pump_host", topology.prefix, GW, str(PORT), str(workers)]
+        process = topology.gw.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            _line(process.stdout, START_SECONDS)
+            yield PumpHost(topology, process.pid, process.stdin, process.stdout)
+        finally:
+            process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(START_SECONDS)
+            topology.gw.stop(process)
