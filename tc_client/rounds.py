@@ -176,6 +176,7 @@ class Rounds:
         self.record.failed(self.rung, failure, self._now)
         if self._back is not None and self._back != self._at:
             # The rung that was left for this one is still open: nothing more is risked.
+            self._out.append(Leave(self.rung))
             self._at, self._back = self._back, None
             self._move()
             return

@@ -190,7 +190,7 @@ def test_the_connection_takes_the_sa_back_when_udp_does_not_carry_it(answers: in
     play = up_on_tcp(Play()).after(30).tell(Tick(), "probe behind udp").succeeds("move udp")
     if answers:
         play.succeeds("verify udp")
-    play.fails(NO_ESP, "move tcp-80").succeeds("verify tcp-80").succeeds("stand tcp-80")
+    play.fails(NO_ESP, "leave udp", "move tcp-80").succeeds("verify tcp-80").succeeds("stand tcp-80")
     assert play.ladder.record.rungs["udp"].failure == NO_ESP
     assert play.ladder.deadline == play.now + 60, "and UDP is asked later than before"
 

@@ -121,6 +121,36 @@ class Ladders(RuleBasedStateMachine):
     def succeed(self, data: st.DataObject) -> None:
         self.tell(Succeeded(data.draw(st.sampled_from(sorted(self.efforts))), "note"))
 
+    @precondition(lambda self: self.ladder.state is not State.UP)
+    @rule(blocked=st.integers(0, 2))
+    def come_up(self, blocked: int) -> None:
+        """Let all go well, but for the first rungs: chance alone would seldom get this far."""
+        if self.ladder.state is State.IDLE:
+            self.tell(Start())
+        while self.ladder.state is not State.UP:
+            if self.efforts:
+                effort, action = max(self.efforts.items())
+                if blocked and isinstance(action, Probe):
+                    blocked -= 1
+                    self.tell(Failed(effort, SILENT))
+                else:
+                    self.tell(Succeeded(effort))
+            else:
+                assert self.ladder.deadline is not None
+                self.now = max(self.now, self.ladder.deadline)
+                self.tell(Tick())
+
+    @precondition(lambda self: self.ladder.state is State.UP and self.ladder.deadline is not None)
+    @rule(steps=st.integers(0, 3))
+    def be_asked_back(self, steps: int) -> None:
+        """Let the background probe come, and the first steps of the way back go well."""
+        if not self.efforts:
+            self.now = max(self.now, self.ladder.deadline or 0)
+            self.tell(Tick())
+        for _ in range(steps):
+            if self.efforts:
+                self.tell(Succeeded(max(self.efforts)))
+
     @precondition(lambda self: self.efforts)
     @rule(data=st.data(), failure=failures)
     def fail(self, data: st.DataObject, failure: Failure) -> None:
