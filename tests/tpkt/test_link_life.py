@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.netns import RUN, Namespace, command, names, remove, remove_all, sweep, unique_prefix
-from tests.tpkt.pump_socket import PumpSocket
+from tests.tpkt.pump_socket import SECONDS, PumpSocket
 from tpkt.link import ClientLink, ClientLinkConfig, GatewayLink, GatewayLinkConfig, LinkError
 
 pytestmark = pytest.mark.root
@@ -242,16 +242,32 @@ def test_without_privileges_the_missing_ones_are_named(host: Namespace, instance
     )
 
 
-def test_where_nothing_can_be_named_the_link_works_under_the_path_of_a_descriptor(
-    host: Namespace, instance: str
-) -> None:
-    wrapper = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o ro none /run && exec "$@"', "sh"]
+# What containers are given: nothing can be mounted below /run, no kernel setting changed.
+CONTAINER = """
+mount -t tmpfs -o ro none /run && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys &&
+exec "$@"
+"""
+
+
+def test_in_a_container_the_link_works_under_the_path_of_a_descriptor(host: Namespace, instance: str) -> None:
+    host.ip(f"addr add {GATEWAY}/32 dev lo")
+    host.sysctl("net.ipv4.conf.all.rp_filter", 1)
+    host.sysctl("net.ipv4.conf.default.rp_filter", 1)
+    wrapper = ["unshare", "--mount", "sh", "-c", CONTAINER, "sh"]
     with owner(host, "gateway", instance, "eseg0", wrapper=wrapper) as (process, path):
         assert path.startswith(f"/proc/{process.pid}/fd/")
+        assert host.sysctl("net.ipv4.conf.eseg0.rp_filter") == "1"
         with (
-            PumpSocket(path, 4500, socket.AF_INET),
-            pytest.raises(LinkError, match=f"process {process.pid};"),
+            PumpSocket(path, 4500, socket.AF_INET) as pump,
+            host.socket(kind=socket.SOCK_DGRAM) as charon,
         ):
+            charon.bind((str(GATEWAY), 4500))
+            charon.settimeout(SECONDS)
+            pump.send(b"up", source="198.18.7.7", to=(str(GATEWAY), 4500))
+            payload, source = charon.recvfrom(64)
+            charon.sendto(payload, source)
+            assert pump.receive().destination == "198.18.7.7"
+        with pytest.raises(LinkError, match=f"process {process.pid};"):
             gateway_link(instance).up()
         kill(process)
     with gateway_link(instance):

@@ -42,7 +42,6 @@ class Link(ABC):
         self._host: NetworkNamespace | None = None
         self._pump: NetworkNamespace | None = None
         self._ownership = owner.Ownership(self.name)
-        self._index = 0
 
     # What a role adds
 
@@ -59,8 +58,8 @@ class Link(ABC):
         """Give the device, which is up, its neighbours, routes and rules."""
 
     @abstractmethod
-    def _undress(self, kernel: Kernel, index: int) -> None:
-        """Remove what does not go by itself together with the device `index` (0: with devices long gone)."""
+    def _undress(self, kernel: Kernel, indexes: set[int]) -> None:
+        """Remove what does not go by itself with our devices, be they there still (`indexes`) or gone."""
 
     @abstractmethod
     def _troubles(self, kernel: Kernel, device: Device) -> Iterator[str]:
@@ -102,14 +101,13 @@ class Link(ABC):
         if self._host is None:
             return
         try:
-            if self._index:
-                self._at_home(lambda kernel: self._remove_device(kernel, self._index))
-            if self._pump is not None and self._pump.path == str(netns.RUN / self.name):
-                netns.unname(self.name)
+            if self._pump is not None:  # else nothing was made, and what there is belongs to another
+                self._at_home(self._remove_devices)
+                if self._pump.path == str(netns.RUN / self.name):
+                    netns.unname(self.name)
         except OSError as error:
             raise explain(self.name, error) from error
         finally:
-            self._index = 0
             self._ownership.release()
             for namespace in (self._pump, self._host):
                 if namespace is not None:
@@ -172,9 +170,8 @@ class Link(ABC):
         remains.require_name_free(self.name, self._alias)
         for device in before:
             logger.info("%s: removing %s, left by process %s", self.name, device.name, pid)
-            self._remove_device(kernel, device.index)
+        self._remove_devices(kernel)
         remains.clear_name(self.name)
-        self._undress(kernel, 0)
         self._require_device_free(kernel)
         self._preconditions(kernel)
 
@@ -184,13 +181,15 @@ class Link(ABC):
             whose = f" ({device.alias.strip()})" if device.alias else ""
             raise LinkError(f"device {self.device}: exists{whose}; remove it, or choose another device name")
 
-    def _remove_device(self, kernel: Kernel, index: int) -> None:
-        self._undress(kernel, index)
-        try:
-            kernel.delete_device(index)
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
+    def _remove_devices(self, kernel: Kernel) -> None:
+        indexes = {device.index for device in self._ours(kernel)}
+        self._undress(kernel, indexes)
+        for index in indexes:
+            try:
+                kernel.delete_device(index)
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
 
     def _make(self) -> None:
         alias = f"{self._alias}{os.getpid()}"
@@ -202,9 +201,7 @@ class Link(ABC):
         self._ownership.hold(pump.descriptor)
         networks = self._networks()
         ipv6 = any(network.version == 6 for network in networks)
-        self._index = self._at_home(
-            lambda _: ends.make_near_end(self.device, self._mtu, pump.descriptor, alias, ipv6=ipv6)
-        )
+        self._at_home(lambda _: ends.make_near_end(self.device, self._mtu, pump.descriptor, alias, ipv6=ipv6))
         pump.run(lambda: ends.make_far_end(networks))
         self._at_home(self._dress)
 

@@ -48,7 +48,7 @@ class ClientLink(Link):
     @property
     def table(self) -> int:
         """The routing table in use, 0 while the link is down."""
-        return self._table
+        return self._table if self.is_up else 0
 
     def divert(self, gateway: Address) -> None:
         """Lead IKE and ESP for `gateway` into the link; harmless when done twice. Raises LinkError."""
@@ -111,19 +111,17 @@ class ClientLink(Link):
         finally:
             os.close(program)
 
-    def _undress(self, kernel: Kernel, index: int) -> None:
-        """Remove the rules of the device `index`, and those of devices that are gone.
+    def _undress(self, kernel: Kernel, indexes: set[int]) -> None:
+        """Remove the rules of our devices, and those of devices that are gone.
 
         A link has routes before it has rules, so that a rule of ours to an empty table is nobody's.
         """
         routes = [route for route in kernel.routes() if route.index]
-        tables = {route.table for route in routes if index and route.index == index}
+        tables = {route.table for route in routes if route.index in indexes}
         lived_in = {route.table for route in routes}
         _remove(
             kernel, [rule for rule in kernel.rules() if rule.table in tables or rule.table not in lived_in]
         )
-        if index == self._index:
-            self._table = 0
 
     def _troubles(self, kernel: Kernel, device: Device) -> Iterator[str]:
         tables = {route.table for route in kernel.routes() if route.index == device.index}

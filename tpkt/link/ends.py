@@ -46,10 +46,11 @@ def make_namespace(alias: str) -> NetworkNamespace:
     return NetworkNamespace.create(prepare)
 
 
-def make_near_end(device: str, mtu: int, pump: int, alias: str, *, ipv6: bool) -> int:
-    """Make the cable from here to the namespace behind the descriptor `pump`; give the device's index."""
+def make_near_end(device: str, mtu: int, pump: int, alias: str, *, ipv6: bool) -> None:
+    """Make the cable from here to the namespace behind the descriptor `pump`."""
     with Kernel() as kernel:
         index = kernel.add_veth(device, HOST_MAC, PUMP_DEVICE, PUMP_MAC, peer_namespace=pump, mtu=mtu)
+        # From here on it is found by its alias, and it goes with the namespace, if anything fails.
         kernel.change_device(index, alias=alias)
         sysctl.put(f"ipv4/conf/{device}/rp_filter", 0)
         # Where the link needs no IPv6 it has none; where it does, nothing is sent that nobody asked for.
@@ -58,7 +59,6 @@ def make_near_end(device: str, mtu: int, pump: int, alias: str, *, ipv6: bool) -
         sysctl.put(f"ipv6/conf/{device}/accept_ra", 0)
         sysctl.put(f"ipv6/conf/{device}/router_solicitations", 0)
         kernel.change_device(index, up=True)
-        return index
 
 
 def make_far_end(networks: tuple[Network, ...]) -> None:

@@ -60,7 +60,7 @@ class GatewayLink(Link):
             kernel.add_route(ip_network(next_hop), index, scope="link")
             kernel.add_route(pool, index, via=next_hop)
 
-    def _undress(self, kernel: Kernel, index: int) -> None:
+    def _undress(self, kernel: Kernel, indexes: set[int]) -> None:
         """Leave it to the kernel: all there is goes with the device."""
 
     def _troubles(self, kernel: Kernel, device: Device) -> Iterator[str]:

@@ -157,17 +157,25 @@ def registry() -> Iterator[None]:
         yield
         return
     try:
-        end = time.monotonic() + REGISTRY_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise LinkError(
-                        f"{RUN}: locked for {REGISTRY_SECONDS:g} s; end the `ip netns` that hangs"
-                    ) from None
-                time.sleep(0.01)
+        try:
+            lock(descriptor, REGISTRY_SECONDS)
+        except BlockingIOError:
+            raise LinkError(
+                f"{RUN}: locked for {REGISTRY_SECONDS:g} s; end the `ip netns` that hangs"
+            ) from None
         yield
     finally:
         os.close(descriptor)
+
+
+def lock(descriptor: int, seconds: float) -> None:
+    """Lock an open file for this process alone. Raises BlockingIOError when another has it all the time."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)

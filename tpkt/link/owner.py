@@ -19,6 +19,8 @@ from pathlib import Path
 from tpkt.link import netns
 from tpkt.link.errors import LinkError
 
+ASKER_SECONDS = 1.0  # somebody who asks whether we live holds the lock for less than a millisecond
+
 
 class Ownership:
     """What this process holds of the instance `name` ("eseg-default"); `release` lets go of all of it."""
@@ -46,7 +48,7 @@ class Ownership:
 
     def hold(self, descriptor: int) -> None:
         """Lock `descriptor`, what the name shows; it stays the caller's to close."""
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        netns.lock(descriptor, ASKER_SECONDS)
 
     def keep(self, descriptor: int) -> None:
         """Lock `descriptor` and keep it until `release`."""
@@ -69,7 +71,7 @@ def living(name: str) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: askers do not see each other
     except BlockingIOError:
         return _holder(os.fstat(descriptor).st_ino)
     finally:
