@@ -4,6 +4,7 @@
 This package knows nothing of TCP, frames or links; to it every peer is an ordinary UDP peer.
 """
 
+from charon.attributes import Attributes
 from charon.control import Charon, PoolUse, Stats, Version
 from charon.errors import CharonCannotRun, CharonError, CharonGone, CharonRefused, CharonTimeout
 from charon.events import (
@@ -17,10 +18,14 @@ from charon.events import (
     Missed,
     Subscription,
 )
+from charon.health import Health, HealthKind, Watch
+from charon.managed import ManagedCharon
+from charon.nudge import Method, Nudge
 from charon.sas import ChildSa, IkeSa
 from charon.types import Auth, Certificate, Child, Connection, Pool, PrivateKey, Secret, State
 
 __all__ = [
+    "Attributes",
     "Auth",
     "Certificate",
     "Charon",
@@ -35,12 +40,17 @@ __all__ = [
     "ChildUpDown",
     "Connection",
     "Event",
+    "Health",
+    "HealthKind",
     "IkeRekey",
     "IkeSa",
     "IkeUpDown",
     "IkeUpdate",
     "Log",
+    "ManagedCharon",
+    "Method",
     "Missed",
+    "Nudge",
     "Pool",
     "PoolUse",
     "PrivateKey",
@@ -49,4 +59,5 @@ __all__ = [
     "Stats",
     "Subscription",
     "Version",
+    "Watch",
 ]

@@ -67,11 +67,15 @@ class AttributeStore:
         self._notes = directory / "attributes"
         self._wire = WireLog(wire_log)
 
+    def forget(self) -> None:
+        """Forget what an ended charon has noted."""
+        if self._notes.is_dir():
+            for note in self._notes.iterdir():
+                note.unlink()
+
     def install(self) -> None:
-        """Write the script, and forget what an earlier charon has noted."""
+        """Write the script that charon will call."""
         self._notes.mkdir(mode=0o700, exist_ok=True)
-        for note in self._notes.iterdir():
-            note.unlink()
         self._script.write_text(SCRIPT.format(directory=shlex.quote(str(self._notes))))
         self._script.chmod(0o700)
 
@@ -82,13 +86,19 @@ class AttributeStore:
 
     def read(self, connection: Connection) -> Attributes:
         """Give what `connection` has been assigned, as far as it is known by now."""
-        lines = [line for child in connection.children for line in self._lines(connection.name, child.name)]
+        notes = [self._notes / _note_name(connection.name, child.name) for child in connection.children]
+        lines = [line for note in notes for line in _lines(note)]
         self._wire.read()
         return Attributes(
             addresses=_addresses(lines, "address"),
             dns=_addresses(lines, "dns"),
             p_cscf=self._wire.p_cscf(connection.name),
         )
+
+    def noted_addresses(self) -> tuple[str, ...]:
+        """Give every inner address that the script has noted and not taken back."""
+        notes = self._notes.iterdir() if self._notes.is_dir() else ()
+        return _addresses([line for note in notes for line in _lines(note)], "address")
 
     def trim(self) -> None:
         """Keep the log of decoded messages small."""
@@ -104,16 +114,17 @@ class AttributeStore:
     def _child(self, connection: str, child: Child) -> Child:
         return replace(child, updown=f"{shlex.quote(str(self._script))} {_note_name(connection, child.name)}")
 
-    def _lines(self, connection: str, child: str) -> list[str]:
-        try:
-            return (self._notes / _note_name(connection, child)).read_text(errors="replace").splitlines()
-        except FileNotFoundError:
-            return []
-
 
 def _note_name(connection: str, child: str) -> str:
     """Name the note of a child by digits only: names of connections may hold anything."""
     return "-".join(hashlib.sha256(name.encode()).hexdigest()[:16] for name in (connection, child))
+
+
+def _lines(note: Path) -> list[str]:
+    try:
+        return note.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _addresses(lines: list[str], kind: str) -> tuple[str, ...]:

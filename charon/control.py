@@ -26,8 +26,6 @@ from charon.session import CommandSession, EventSession
 from charon.types import State, ViciSection
 
 DEFAULT_VICI: Final = Path("/run/charon.vici")
-# A listing walks every IKE_SA and each is a message of its own: 10 000 of them take seconds.
-LIST_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +83,7 @@ class Charon:
         self._commands: CommandSession | None = None
         self._events: EventSession | None = None
         self._opening = asyncio.Lock()
+        self._loading = asyncio.Lock()
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._subscriptions_lock = threading.Lock()
         self._loader = Loader(self._request, exclusive=exclusive)
@@ -194,26 +193,28 @@ class Charon:
 
     async def load(self, state: State) -> None:
         """Add `state` to what charon holds."""
-        await self._loader.load(state)
+        async with self._loading:
+            await self._loader.load(state)
 
     async def unload(self, state: State) -> None:
         """Remove what `state` names, of what was loaded here; established SAs are not touched."""
-        await self._loader.unload(state)
+        async with self._loading:
+            await self._loader.unload(state)
 
     async def apply(self, state: State) -> None:
         """Load and unload the difference to what was loaded before; keep the old when charon refuses."""
-        await self._loader.apply(state)
+        async with self._loading:
+            await self._loader.apply(state)
 
     async def replace_all(self, state: State) -> None:
         """Make an exclusive charon hold `state` only, whatever a predecessor of ours has left in it."""
-        await self._loader.replace_all(state)
+        async with self._loading:
+            await self._loader.replace_all(state)
 
     async def list_sas(self, *, ike: str | int | None = None) -> list[IkeSa]:
         """List IKE_SAs with their CHILD_SAs and counters: all, by connection name, or by unique id."""
         commands = await self._session()
-        messages = await commands.stream(
-            "list-sas", "list-sa", _selector(ike, None), seconds=max(self.timeout, LIST_SECONDS)
-        )
+        messages = await commands.stream("list-sas", "list-sa", _selector(ike, None))
         return [ike_sa(name, section) for message in messages for name, section in message.items()]
 
     async def initiate(self, child: str | None, ike: str | None = None) -> None:
@@ -247,7 +248,8 @@ class Charon:
     async def reload(self) -> None:
         """Load again all that was loaded: charon has restarted and holds nothing."""
         await self.connect()
-        await self._loader.reload()
+        async with self._loading:
+            await self._loader.reload()
 
     async def _session(self) -> CommandSession:
         if not self.connected:

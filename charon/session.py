@@ -141,7 +141,7 @@ class _Threaded:
 
 
 class CommandSession(_Threaded):
-    """Commands, one after another; every call has a deadline that counts its waiting for others too."""
+    """Commands, one after another; a call's deadline counts its waiting for others too."""
 
     _thread_name = "vici-commands"
 
@@ -160,23 +160,42 @@ class CommandSession(_Threaded):
     async def stream(
         self, command: str, event: str, message: ViciSection | None = None, *, seconds: float | None = None
     ) -> list[RawSection]:
-        """Send a command whose answer is a stream of events, and return them all."""
+        """Send a command whose answer is a stream of events, and return them all.
+
+        The deadline begins anew with every event: a long listing is no hung charon.
+        """
+        taken: list[RawSection] = []
 
         def job(session: vici.Session) -> list[RawSection]:
-            return list(session.streamed_request(command, event, message))
+            for section in session.streamed_request(command, event, message):
+                taken.append(section)
+            return taken
 
-        return await self._submit(command, job, seconds)
+        return await self._submit(command, job, seconds, progress=lambda: len(taken))
 
-    async def _submit(self, command: str, job: Callable[[vici.Session], T], seconds: float | None) -> T:
+    async def _submit(
+        self,
+        command: str,
+        job: Callable[[vici.Session], T],
+        seconds: float | None,
+        progress: Callable[[], int] = lambda: 0,
+    ) -> T:
         if self._failure is not None:
             raise self._failure
+        allowed = self.timeout if seconds is None else seconds
         future: Future[T] = Future()
         self._jobs.put((future, job))
-        allowed = self.timeout if seconds is None else seconds
+        answer = asyncio.wrap_future(future)
+        seen = -1
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), allowed)
-        except TimeoutError:
-            raise self._end(self._hung(f"no answer to {command!r} within {allowed:g} s")) from None
+            while (now := progress()) > seen:
+                seen = now
+                done, _ = await asyncio.wait([answer], timeout=allowed)
+                if done:
+                    return await answer
+        finally:
+            answer.cancel()  # who gave up does not want to hear of its failure either
+        raise self._end(self._hung(f"no answer to {command!r} within {allowed:g} s"))
 
     def _end(self, failure: CharonError) -> CharonError:
         first = super()._end(failure)

@@ -3,8 +3,8 @@
 
 charon hands attributes to plugins, and Debian ships none that handles these. What a gateway sends is decoded
 all the same, and at level 3 the decoder logs every field: type, length, value. That log holds the decoded
-messages (identities, certificates, EAP exchanges; no keys), so it lives in the private runtime directory and is
-emptied once read. Should another version of charon log differently, no address is found; nothing else breaks.
+messages (identities, certificates, EAP exchanges; no keys), so it lives in the private runtime directory and
+is emptied once read. Should a version of charon log differently, no address is found; nothing else breaks.
 """
 
 from __future__ import annotations
