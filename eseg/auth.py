@@ -69,11 +69,13 @@ def _remote(key: str, connection: Connection, config: Config) -> Iterator[Wrong]
             f"is {remote.auth} and there is no user with a password",
             "add a [[user]] with id and secret_file",
         )
-    if remote.auth == "eap-radius" and config.charon.mode == "managed":
+    charon = config.charon
+    configured = charon.mode == "system" or ("eap-radius" in charon.plugins and charon.settings_file)
+    if remote.auth == "eap-radius" and not configured:
         yield (
             f"{key}.auth",
-            "eap-radius needs the addresses and secrets of servers, which a managed charon is not given",
-            'set charon.mode = "system" and configure its eap-radius plugin',
+            "is eap-radius and charon is told of no RADIUS server",
+            'set charon.plugins = ["eap-radius"], and charon.settings_file to a file with its settings',
         )
 
 

@@ -70,6 +70,8 @@ class Charon(Section, frozen=True, kw_only=True):
     esp: Literal["auto", "kernel", "libipsec"] = "auto"
     expected_clients: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
     keep_on_stop: bool = False
+    plugins: tuple[Name, ...] = ()
+    settings_file: str | None = None
 
 
 class Local(Section, frozen=True, kw_only=True):

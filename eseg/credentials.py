@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -34,6 +35,7 @@ class Material:
     keys: dict[str, bytes] = field(default_factory=dict, repr=False)
     cas: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
+    settings: str = field(default="", repr=False)  # may hold secrets of servers
     passwords: dict[str, bytes] = field(default_factory=dict, repr=False)
     warnings: list[ConfigError] = field(default_factory=list)
 
@@ -53,7 +55,20 @@ class Reader:
             self._remote(f"connection[{index}].remote", connection)
         for index, user in enumerate(self._config.user):
             self._material.passwords[user.id] = self._secret(f"user[{index}]", user)
-        return self._material
+        return dataclasses.replace(self._material, settings=self._settings())
+
+    def _settings(self) -> str:
+        """Read the operator's own lines of strongswan.conf, which charon's parser will judge."""
+        name = self._config.charon.settings_file
+        if name is None:
+            return ""
+        key = "charon.settings_file"
+        try:
+            text = self._bytes(key, name).decode()
+        except UnicodeDecodeError:
+            self._refuse(key, f"{name} is not UTF-8", "save it as UTF-8")
+        self._private_mode(key, name)
+        return text
 
     def _local(self, key: str, connection: Connection) -> None:
         local = connection.local
@@ -114,12 +129,12 @@ class Reader:
             )
 
     def _validity(self, key: str, name: str, certificate: x509.Certificate) -> None:
-        now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-        if certificate.not_valid_after < now:
-            problem = f"{name} expired on {certificate.not_valid_after:%Y-%m-%d}"
-            self._warn(key, problem, "renew it: clients will refuse it")
-        elif certificate.not_valid_before > now:
-            problem = f"{name} is valid only from {certificate.not_valid_before:%Y-%m-%d}"
+        now = datetime.datetime.now(datetime.UTC)
+        begins, ends = _moment(certificate, "before"), _moment(certificate, "after")
+        if ends < now:
+            self._warn(key, f"{name} expired on {ends:%Y-%m-%d}", "renew it: clients will refuse it")
+        elif begins > now:
+            problem = f"{name} is valid only from {begins:%Y-%m-%d}"
             self._warn(key, problem, "check the clock of this machine")
 
     def _certificates(self, key: str, name: str) -> list[x509.Certificate]:
@@ -196,6 +211,15 @@ def _names(certificate: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     return [str(name.value) for name in names if not isinstance(name, x509.OtherName | x509.DirectoryName)]
+
+
+def _moment(certificate: x509.Certificate, which: Literal["before", "after"]) -> datetime.datetime:
+    """Give a border of the validity; cryptography 42 renamed the attributes, Debian 12 has 38."""
+    aware: datetime.datetime | None = getattr(certificate, f"not_valid_{which}_utc", None)
+    if aware is not None:
+        return aware
+    naive: datetime.datetime = getattr(certificate, f"not_valid_{which}")
+    return naive.replace(tzinfo=datetime.UTC)
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

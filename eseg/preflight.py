@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must hold on this machine before anything is made in it: rights, descriptors, and one daemon each.
 
-Nothing here changes the machine but the limit of this process and a lock file that goes with it.
+Nothing here changes the machine but the limit of this process and a lock that goes with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ CAPABILITIES = {
     21: "CAP_SYS_ADMIN",  # the link's network namespace
 }
 SPARE_DESCRIPTORS = 256  # link sockets, listeners, the admin API, Python itself
-LOCKS = Path("/run/lock")
 
 
 class PreflightError(Exception):
@@ -62,38 +61,25 @@ def raise_descriptor_limit(connections: int) -> str | None:
 
 
 @contextlib.contextmanager
-def only_one(instance: str) -> Iterator[None]:
-    """Hold the lock of `instance` on this machine. Raises PreflightError when another daemon has it.
+def own(directory: Path) -> Iterator[None]:
+    """Make `directory`, readable by its owner alone, and hold it. Raises PreflightError when another does.
 
-    The link's names are the instance's: a second daemon would take the first one's link for wreckage.
+    The lock is on the directory itself, so that nothing remains of it however this process ends.
     """
-    LOCKS.mkdir(mode=0o755, parents=True, exist_ok=True)
-    path = LOCKS / f"eseg-{instance}.lock"
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise PreflightError(
-                f"instance {instance} runs already (pid {pid or 'unknown'}); "
-                "stop it, or set another gateway.instance"
-            ) from None
-        if _is_at(descriptor, path):
-            break
-        os.close(descriptor)  # its last owner removed the file between our two calls: take the new one
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise PreflightError(
+            f"{directory}: cannot be used as runtime directory ({error.strerror}); set gateway.runtime"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise PreflightError(
+            f"{directory}: another gateway runs with this runtime directory; "
+            "stop it, or set another gateway.instance and gateway.runtime"
+        ) from None
     finally:
-        path.unlink(missing_ok=True)
         os.close(descriptor)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False

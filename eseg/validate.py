@@ -101,7 +101,7 @@ def _link_pools(config: Config, ranges: list[Range]) -> Iterator[Problem]:
             why = found if isinstance(found, str) else f"{text} is not IPv{version}"
             yield Problem(key, why, f"write an IPv{version} network such as {example}")
             continue
-        shortest = 28 if version == 4 else 120
+        shortest = 27 if version == 4 else 123
         if found.prefixlen > shortest:
             yield Problem(
                 key,

@@ -31,5 +31,6 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n")
     (directory / "psk").write_text("a shared secret\n")
     (directory / "psk").chmod(0o600)
+    (directory / "radius.conf").write_text("plugins { eap-radius { servers { } } }\n")
     (directory / "empty").write_text("\n")
     return directory

@@ -68,7 +68,9 @@ _IKE = IkeSa(
     nat_local=True,
     nat_remote=True,
     nat_any=True,
-    tasks=(),
+    tasks_active=(),
+    tasks_queued=(),
+    tasks_passive=(),
 )
 
 

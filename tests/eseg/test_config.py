@@ -38,6 +38,9 @@ GOOD_ONES = {
     "two families": LISTEN + '[[listen]]\naddress = "::"\nport = 443\n' + POOL + connection(),
     "system charon without connections": LISTEN + '[charon]\nmode = "system"\n',
     "radius in system mode": '[charon]\nmode = "system"\n' + BASE + connection(CERT, 'auth = "eap-radius"'),
+    "radius with a charon of our own": '[charon]\nplugins = ["eap-radius"]\nsettings_file = "radius.conf"\n'
+    + BASE
+    + connection(CERT, 'auth = "eap-radius"'),
     "a range of inner addresses": LISTEN
     + connection()
     + '[[pool]]\nname = "inner"\naddrs = "10.66.0.10-10.66.0.99"\ndns = ["10.9.0.2"]\n'
@@ -156,7 +159,7 @@ BAD_ONES = [
     (
         BASE + connection(CERT, 'auth = "eap-radius"'),
         "connection[0].remote.auth",
-        "needs the addresses and secrets of servers",
+        "charon is told of no RADIUS server",
     ),
     (GOOD + '[[user]]\nid = "a"\nsecret = "s"\n', "user", "no connection authenticates users by password"),
     # files

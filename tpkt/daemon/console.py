@@ -7,6 +7,7 @@ Exit status: 0 it holds; 1 it does not hold (something is down); 2 it could not 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from rich.table import Table
 
 EXIT_DOWN = 1
 EXIT_ERROR = 2
+PIPE_WIDTH = 160  # of tables that go into a file or a pipe, where nobody said how wide it is
 
 
 def print_json(value: object) -> None:
@@ -29,10 +31,13 @@ def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
 ) -> None:
     """Write `rows` as a table; a None cell is shown as a dash."""
-    table = Table(*columns, title=title, title_justify="left", highlight=False)
+    table = Table(title=title, title_justify="left", highlight=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")  # an address cut off with an ellipsis is no use
     for row in rows:
         table.add_row(*("–" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+    terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if terminal else PIPE_WIDTH).print(table)
 
 
 def fail(message: object, status: int = EXIT_ERROR) -> NoReturn:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the admin API answers about a running gateway, and the one thing it changes: who may connect.
+
+Made when everything stands; starts and ends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from charon import CharonError
+from eseg.front import pools_of, workers_of
+from eseg.loader import Loaded, load
+from eseg.metrics import CONTENT_TYPE, page
+from eseg.reaper import Reaper
+from eseg.report import LinkStatus, Listener, SessionList, Status, pump_status
+from eseg.sessions import Session, join, protocols
+from eseg.state import state_of
+from eseg.strongswan import Strongswan
+from tpkt.daemon import api, tasks
+from tpkt.daemon.configfile import ConfigError
+from tpkt.link import GatewayLink
+from tpkt.pump import Pump
+
+logger = logging.getLogger(__name__)
+# Sections whose change would mean another link, other sockets or another charon.
+FIXED = ("gateway", "listen", "link", "charon", "limits")
+
+
+class Admin:
+    """The answers of one gateway."""
+
+    def __init__(
+        self, loaded: Loaded, link: GatewayLink, strongswan: Strongswan, pump: Pump, reaper: Reaper
+    ) -> None:
+        """Answer for these parts, all of which are up."""
+        self._loaded, self._link, self._strongswan = loaded, link, strongswan
+        self._pump, self._reaper = pump, reaper
+        self._started = time.monotonic()
+        self._pools = tuple(pool for pool in pools_of(loaded.config) if pool is not None)
+        self.config = loaded.config
+
+    def routes(self) -> Mapping[str, api.Handler]:
+        """Give the routes of the admin API."""
+
+        async def status(_: Mapping[str, Any]) -> object:
+            return await self.status()
+
+        async def session_list(_: Mapping[str, Any]) -> object:
+            return await self.sessions()
+
+        async def metrics(_: Mapping[str, Any]) -> object:
+            return api.Raw(await self.scrape(), CONTENT_TYPE)
+
+        async def reload(_: Mapping[str, Any]) -> object:
+            return await self.reload()
+
+        return {
+            "GET /status": status,
+            "GET /sessions": session_list,
+            "GET /metrics": metrics,
+            "POST /reload": reload,
+        }
+
+    async def status(self) -> Status:
+        """Tell how everything is."""
+        charon = await self._strongswan.status()
+        troubles = tuple(await asyncio.to_thread(self._link.check))
+        config = self.config
+        return Status(
+            instance=config.gateway.instance,
+            version=version("trikesec"),
+            pid=os.getpid(),
+            uptime_seconds=round(time.monotonic() - self._started, 3),
+            config=str(self._loaded.path),
+            config_hash=config.fingerprint(),
+            healthy=self._strongswan.healthy and not troubles,
+            listeners=tuple(Listener(listen.address, listen.port) for listen in config.listen),
+            link=LinkStatus(
+                device=config.link.device,
+                namespace=self._link.namespace,
+                pools=tuple(str(pool) for pool in self._pools),
+                troubles=troubles,
+            ),
+            charon=charon,
+            pump=pump_status(self._pump.counters(), workers_of(config)),
+            deadlines=dict(self._reaper.counts),
+        )
+
+    async def sessions(self) -> SessionList:
+        """Join connections and SAs. Without charon only connections can be shown, and why."""
+        try:
+            return SessionList(sessions=await self._joined(), problem=None)
+        except CharonError as error:
+            alone = join(self._pump.connections(), (), pools=self._pools, now=time.monotonic())
+            return SessionList(sessions=alone, problem=str(error))
+
+    async def scrape(self) -> bytes:
+        """Give the metrics page."""
+        counted = None
+        with contextlib.suppress(CharonError):
+            counted = protocols(await self._joined())
+        return page(await self.status(), counted)
+
+    async def reload(self) -> dict[str, str]:
+        """Read the file again and apply what can change in a running gateway.
+
+        Raises ApiError, and keeps everything as it was, when the file is wrong or more than that changed.
+        """
+        try:
+            loaded = await asyncio.to_thread(load, self._loaded.path)
+            fixed = [name for name in FIXED if getattr(loaded.config, name) != getattr(self.config, name)]
+            if fixed:
+                raise api.ApiError(f"{', '.join(fixed)} changed; restart the gateway to apply this")
+            await self._strongswan.apply(state_of(loaded))
+        except (ConfigError, CharonError) as error:
+            raise api.ApiError(f"not reloaded, the old configuration holds: {error}") from error
+        self._loaded, self.config = loaded, loaded.config
+        logger.info("reloaded %s, configuration %s", loaded.path, self.config.fingerprint())
+        return {"config_hash": self.config.fingerprint()}
+
+    def reload_soon(self) -> None:
+        """Reload in the background, as SIGHUP asks for; what is wrong goes to the log."""
+
+        async def reload() -> None:
+            try:
+                await self.reload()
+            except api.ApiError as error:
+                logger.error("%s", error)
+
+        tasks.create_task(reload(), name="reload")
+
+    async def _joined(self) -> list[Session]:
+        # A charon that hangs is known to: whoever asks for sessions need not wait for its timeout again.
+        self._strongswan.require_healthy()
+        sas = await self._strongswan.sas()
+        return join(self._pump.connections(), sas, pools=self._pools, now=time.monotonic())

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `eseg`: runs the gateway, and asks one that runs.
+
+Exit status: 0 it holds; 1 it does not hold (a part is down, a check failed); 2 it could not be asked or done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from eseg import display
+from eseg.config import DEFAULT_PATH, Config
+from eseg.daemon import EXPECTED, Gateway, GatewayFailed
+from eseg.doctor import examine
+from eseg.loader import errors, load
+from eseg.preflight import PreflightError, require_privileges
+from tpkt.daemon import api, configfile, console, logs
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _config(command: Command) -> Command:
+    return click.option(
+        "--config",
+        "path",
+        type=click.Path(path_type=Path),
+        default=DEFAULT_PATH,
+        show_default=True,
+        help="The gateway's configuration.",
+    )(command)
+
+
+def _json(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="For programs: JSON on standard output.")(
+        command
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trikesec", prog_name="eseg")
+def main() -> None:
+    """Run and ask the security gateway that carries IKEv2 and ESP over TCP."""
+
+
+@main.command()
+@_config
+@click.option("--verbose", "-v", is_flag=True, help="Log every connection and every event.")
+def run(path: Path, verbose: bool) -> None:
+    """Run the gateway until SIGTERM; SIGHUP reloads who may connect."""
+    logs.to_stderr(verbose=verbose)
+    try:
+        # First: without it half of what follows cannot be read, and that would be a misleading thing to say.
+        require_privileges()
+        asyncio.run(Gateway(load(path.absolute())).run())
+    except EXPECTED as error:
+        console.fail(error)
+    except GatewayFailed as error:
+        console.fail(error, console.EXIT_DOWN)
+
+
+@main.command()
+@_config
+@_json
+def check(path: Path, as_json: bool) -> None:
+    """Check the configuration and the keys it names."""
+    path = path.absolute()
+    wrong = errors(path)
+    warnings = [] if wrong else load(path).material.warnings
+    if as_json:
+        console.print_json({"ok": not wrong, "errors": _texts(wrong), "warnings": _texts(warnings)})
+    else:
+        for line in _texts(wrong):
+            click.echo(f"error: {line}", err=True)
+        for line in _texts(warnings):
+            click.echo(f"warning: {line}", err=True)
+        if not wrong:
+            click.echo(f"{path}: fit for use ({load(path).config.fingerprint()})")
+    if wrong:
+        raise SystemExit(console.EXIT_ERROR)
+
+
+@main.command()
+@_config
+@_json
+def status(path: Path, as_json: bool) -> None:
+    """Show listeners, charon, the link and what the pump counted. Exit status 1: running, but not well."""
+    answer = _ask(path, "GET /status")
+    console.print_json(answer) if as_json else display.status(answer)
+    if not answer["healthy"]:
+        raise SystemExit(console.EXIT_DOWN)
+
+
+@main.command()
+@_config
+@_json
+def sessions(path: Path, as_json: bool) -> None:
+    """Show who is connected, from where, by which protocol, and what they carried."""
+    answer = _ask(path, "GET /sessions")
+    console.print_json(answer) if as_json else display.sessions(answer)
+    if answer["problem"]:
+        raise SystemExit(console.EXIT_DOWN)
+
+
+@main.command()
+@_config
+@_json
+def doctor(path: Path, as_json: bool) -> None:
+    """Look for what keeps the gateway from working well. Exit status 1: something does."""
+    checks = asyncio.run(examine(path.absolute()))
+    failed = any(found.result == "fail" for found in checks)
+    console.print_json({"ok": not failed, "checks": checks}) if as_json else display.checks(checks)
+    if failed:
+        raise SystemExit(console.EXIT_DOWN)
+
+
+@main.command()
+@_config
+@_json
+def reload(path: Path, as_json: bool) -> None:
+    """Apply changed connections, pools, users and keys to the running gateway; its clients stay."""
+    answer = _ask(path, "POST /reload")
+    if as_json:
+        console.print_json(answer)
+    else:
+        click.echo(f"reloaded, configuration {answer['config_hash']}")
+
+
+def _ask(path: Path, route: str) -> dict[str, Any]:
+    """Ask the running gateway; its socket is where the configuration says."""
+    try:
+        config = configfile.load(path.absolute(), Config)
+        answer = asyncio.run(api.call(config.admin, route, seconds=40))
+    except (api.ApiError, configfile.ConfigError, PreflightError) as error:
+        console.fail(error)
+    return dict(answer)
+
+
+def _texts(found: list[configfile.ConfigError]) -> list[str]:
+    return [str(error) for error in found]

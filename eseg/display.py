@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How answers of the admin API look to a person: tables out of JSON, and nothing that asks anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from eseg.findings import Check
+from eseg.ranges import port_text
+from tpkt.daemon.console import human_bytes, human_seconds, print_table
+from tpkt.errors import CloseReason
+
+Json = Mapping[str, Any]
+
+
+def status(answer: Json) -> None:
+    """Show the answer of GET /status."""
+    charon, link, pump = answer["charon"], answer["link"], answer["pump"]
+    well = "well" if answer["healthy"] else "NOT WELL"
+    since = f"{charon['health']} for {human_seconds(charon['since_seconds'])}"
+    rows = [
+        ("gateway", f"{answer['instance']}: {well}, up {human_seconds(answer['uptime_seconds'])}"),
+        ("version", f"{answer['version']}, pid {answer['pid']}"),
+        ("configuration", f"{answer['config']} ({answer['config_hash']})"),
+        ("listeners", ", ".join(port_text(item["address"], item["port"]) for item in answer["listeners"])),
+        ("link", f"{link['device']}, {', '.join(link['pools'])}"),
+        *(("", trouble) for trouble in link["troubles"]),
+        ("charon", f"{since} ({charon['mode']}, {charon['version']}, restarts: {charon['restarts']})"),
+        *([("", charon["reason"])] if charon["reason"] else []),
+        ("ESP", f"{charon['esp']}: {charon['esp_reason']}"),
+        (
+            "IKE_SAs",
+            _count(charon["ike_sas"], "not known"),
+            f", half open: {_count(charon['half_open'], '–')}",
+        ),
+        (
+            "connections",
+            f"{pump['connections']} open on {pump['workers']} workers, {pump['accepted']} accepted",
+        ),
+    ]
+    print_table(("", ""), [(row[0], "".join(str(part) for part in row[1:])) for row in rows])
+    closed = [(name, count, CloseReason(name).sentence) for name, count in pump["closed"].items()]
+    closed += [
+        (name, count, "closed for want of an IKE_SA") for name, count in answer["deadlines"].items() if count
+    ]
+    _counted("Connections closed", ("reason", "count", "that is"), closed)
+    _counted("Datagrams lost", ("cause", "count"), pump["dropped"].items())
+    _counted("Recognised", ("protocol", "count"), pump["identified"].items())
+
+
+def _counted(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    rows = list(rows)
+    if rows:
+        print_table(columns, rows, title=title)
+
+
+def sessions(answer: Json) -> None:
+    """Show the answer of GET /sessions."""
+    columns = ("client", "by", "identity", "inner", "since", "idle", "up", "down", "flow", "IKE_SA")
+    print_table(columns, [_session(session) for session in answer["sessions"]], title="Sessions")
+    if answer["problem"]:
+        print(f"IKE_SAs cannot be shown: {answer['problem']}")
+
+
+def _session(session: Json) -> Sequence[object]:
+    stream, ike, children = session["connection"], session["ike"], session["children"]
+    seconds = ike["established_seconds"] if ike else None
+    if seconds is None and stream:
+        seconds = stream["connected_seconds"]
+    return (
+        port_text(session["client"], session["client_port"]) if session["client"] else None,
+        session["protocol"],
+        (ike["eap_id"] or ike["remote_id"]) if ike else None,
+        ", ".join(session["inner"]) or None,
+        None if seconds is None else human_seconds(seconds),
+        human_seconds(stream["idle_seconds"]) if stream else None,
+        human_bytes(sum(child["bytes_in"] for child in children)),
+        human_bytes(sum(child["bytes_out"] for child in children)),
+        session["flow"],
+        f"#{ike['unique_id']} {ike['state']}" if ike else None,
+    )
+
+
+def checks(found: Iterable[Check]) -> None:
+    """Show what the doctor found."""
+    print_table(
+        ("", "what", "found", "cure"),
+        [(check.result, check.name, check.found, check.cure or None) for check in found],
+    )
+
+
+def _count(value: int | None, unknown: str) -> str:
+    return unknown if value is None else str(value)

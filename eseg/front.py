@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The side that clients see: the pump with its listeners, over a link that is up already.
+
+Turns the configuration into the pump's and tells the log what the pump reports. The log must survive an
+attack: what strangers can cause at any rate is logged at debug level only, and counted always.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from ipaddress import IPv4Network, IPv6Network
+from typing import Self
+
+from eseg.config import Config
+from eseg.ranges import port_text
+from tpkt.pump import EventKind, Limits, Pump, PumpConfig, PumpEvent
+
+logger = logging.getLogger(__name__)
+
+MAX_WORKERS = 64  # more cores than this gain nothing: charon is the limit long before
+PREFERRED = "bbr"  # with loss-based control a voice stream collapses under 3 % of loss
+
+
+def pools_of(config: Config) -> tuple[IPv4Network, IPv6Network | None]:
+    """Give the pools of flow addresses; IPv6 only where somebody can arrive by it."""
+    pool6 = IPv6Network(config.link.pool6) if config.wants_ipv6 else None
+    return IPv4Network(config.link.pool4), pool6
+
+
+def workers_of(config: Config) -> int:
+    """Give the number of workers: as configured, or one for each core this process may use."""
+    return config.gateway.workers or min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+
+
+def congestion_of(config: Config) -> tuple[str | None, str | None]:
+    """Give the congestion control for clients' connections, and a sentence when it is not what is wanted.
+
+    None leaves the system's own choice.
+    """
+    wanted = config.link.congestion
+    name = PREFERRED if wanted == "auto" else wanted
+    if name == "system":
+        return None, None
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+        except OSError as error:
+            cure = f"modprobe tcp_{name}, or set link.congestion"
+            return None, f"congestion control {name} cannot be had ({os.strerror(error.errno or 0)}); {cure}"
+    return name, None
+
+
+def pump_config(config: Config, namespace: str) -> PumpConfig:
+    """Give what the pump is told; `namespace` is the link's."""
+    pool4, pool6 = pools_of(config)
+    limits = config.limits
+    return PumpConfig(
+        role="gateway",
+        namespace=namespace,
+        workers=workers_of(config),
+        pool4=pool4,
+        pool6=pool6,
+        congestion=congestion_of(config)[0],
+        limits=Limits(
+            connections=limits.connections,
+            half_identified=limits.half_identified,
+            half_identified_per_source=limits.half_identified_per_source,
+            accepts_per_second_per_source=limits.accepts_per_second_per_source,
+            first_bytes_seconds=limits.first_bytes_seconds,
+            frame_seconds=limits.frame_seconds,
+            ike_seconds=limits.ike_seconds,
+            queue_bytes=limits.queue_bytes,
+            worker_queue_bytes=limits.worker_queue_bytes,
+        ),
+    )
+
+
+class Front:
+    """A running pump with its listeners; a context manager."""
+
+    def __init__(self, config: Config, namespace: str) -> None:
+        """Prepare; nothing is open before entering the context."""
+        self._config = config
+        self.pump = Pump(pump_config(config, namespace))
+
+    def __enter__(self) -> Self:
+        """Start the workers. Raises PumpError with nothing left open."""
+        self.pump.start()
+        return self
+
+    def listen(self) -> None:
+        """Let clients in. Raises PumpError."""
+        for listen in self._config.listen:
+            self.pump.listen(listen.address, listen.port)
+
+    def __exit__(self, *_: object) -> None:
+        """Close every connection and end the workers."""
+        self.pump.close()
+
+    async def report(self) -> None:
+        """Write the pump's events to the log, for ever."""
+        async for event in self.pump.events():
+            log(event)
+
+
+def log(event: PumpEvent) -> None:
+    """Write one event of the pump as one line."""
+    client = port_text(*event.remote)
+    match event.kind:
+        case EventKind.FIRST_IKE:
+            logger.info(
+                "connection %d: %s speaks IKE over %s as %s (SPI %s)",
+                event.connection,
+                client,
+                event.protocol,
+                event.flow,
+                event.spi_i,
+            )
+        case EventKind.CLOSED:
+            # Only a client that spoke IKE is news; a port scan is not.
+            level = logging.INFO if event.spi_i else logging.DEBUG
+            logger.log(level, "connection %d: %s closed: %s", event.connection, client, event.reason.sentence)
+        case EventKind.LIMIT:
+            logger.warning("refused %s: %s", client, event.reason.sentence)
+        case EventKind.LINK_DOWN:
+            logger.error("the link refuses datagrams (seen for %s); see `eseg status`", event.flow)
+        case EventKind.LINK_UP:
+            logger.info("the link takes datagrams again")
+        case EventKind.LOST:
+            logger.debug("events of the pump were lost")
+        case _:
+            logger.debug("connection %d: %s %s %s", event.connection, client, event.kind, event.protocol)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the admin API answers: types, and how the pump's flat counters are grouped for people.
+
+Field names are an interface: programs read them. Knows no daemon; it is given what it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from eseg.sessions import Session
+
+DIRECTIONS = ("stream_to_link", "link_to_stream")
+# Counters of datagrams that were lost, by direction; what else begins with a direction was not lost.
+DROPS = {
+    "stream_to_link": ("malformed", "bad_ike", "no_buffer", "link_down", "no_peer", "too_big", "refused"),
+    "link_to_stream": ("malformed", "no_connection", "not_open", "queue_full", "worker_full", "closed"),
+}
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """An address and port that is served."""
+
+    address: str
+    port: int
+
+
+class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The link; `troubles` is empty when all is well."""
+
+    device: str
+    namespace: str
+    pools: tuple[str, ...]
+    troubles: tuple[str, ...]
+
+
+class CharonStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The charon behind the link. Figures are None while it cannot be asked."""
+
+    mode: str
+    health: str
+    reason: str
+    since_seconds: float
+    restarts: int
+    esp: str
+    esp_reason: str
+    vici: str
+    version: str
+    pid: int | None
+    ike_sas: int | None
+    half_open: int | None
+
+
+class PumpStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The pump: gauges, what came and went by reason, what was lost by name; all counters as they are."""
+
+    workers: int
+    connections: int
+    half_identified: int
+    accepted: int
+    identified: Mapping[str, int]
+    closed: Mapping[str, int]
+    dropped: Mapping[str, int]
+    counters: Mapping[str, int]
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway at this moment."""
+
+    instance: str
+    version: str
+    pid: int
+    uptime_seconds: float
+    config: str
+    config_hash: str
+    healthy: bool
+    listeners: tuple[Listener, ...]
+    link: LinkStatus
+    charon: CharonStatus
+    pump: PumpStatus
+    deadlines: Mapping[str, int]  # connections closed for want of an IKE_SA, by reason
+
+
+class SessionList(msgspec.Struct, frozen=True):
+    """What `GET /sessions` answers; `problem` says why IKE_SAs are missing from it."""
+
+    sessions: list[Session]
+    problem: str | None
+
+
+def pump_status(counters: Mapping[str, int], workers: int) -> PumpStatus:
+    """Group the pump's counters; names it does not know yet count as 0."""
+    return PumpStatus(
+        workers=workers,
+        connections=counters.get("connections_open", 0),
+        half_identified=counters.get("connections_half_identified", 0),
+        accepted=counters.get("accepted", 0),
+        identified=family(counters, "identified_"),
+        closed=family(counters, "closed_"),
+        dropped=drops(counters),
+        counters={name: value for name, value in counters.items() if value},
+    )
+
+
+def family(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
+    """Give the counters that begin with `prefix`, without it and without zeros."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in counters.items()
+        if name.startswith(prefix) and value
+    }
+
+
+def drops(counters: Mapping[str, int]) -> dict[str, int]:
+    """Give what was lost, by direction and cause, without zeros."""
+    names = (f"{direction}_{cause}" for direction in DIRECTIONS for cause in DROPS[direction])
+    return {name: counters[name] for name in names if counters.get(name)}
