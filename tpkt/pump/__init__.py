@@ -1,10 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pump: framed streams on one side, the link to charon on the other, moved by threads of its own.
 
-`Pump` is the typed face of the compiled data plane and the only importer of `tpkt._native`.
+`Pump` is the typed face of the compiled data plane; only this package imports `tpkt._native`.
 """
 
 from tpkt.pump.config import Limits, PumpConfig
+from tpkt.pump.errors import PumpError
 from tpkt.pump.events import ConnectionInfo, ConnectionState, EventKind, PumpEvent
+from tpkt.pump.face import Pump
 
-__all__ = ["ConnectionInfo", "ConnectionState", "EventKind", "Limits", "PumpConfig", "PumpEvent"]
+__all__ = [
+    "ConnectionInfo",
+    "ConnectionState",
+    "EventKind",
+    "Limits",
+    "Pump",
+    "PumpConfig",
+    "PumpError",
+    "PumpEvent",
+]

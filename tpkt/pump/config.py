@@ -15,7 +15,7 @@ from typing import Literal
 from tpkt.errors import MisuseError
 
 MAX_WORKERS = 64
-MIN_QUEUE_BYTES = 4096  # less could not hold one frame of a path MTU and the bookkeeping beside it
+MIN_QUEUE_BYTES = 16_384  # room for an IKE message with a long chain of certificates, which is never dropped
 MAX_CONNECTIONS = 1 << 24  # a connection's number inside its worker has 24 bits of its identifier
 
 

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Python calls: the whole outside of the data plane, with reason.h beside it.
+//
+// Read by the C compiler and, without its preprocessor lines, by cffi: declarations only. Every call may come
+// from any thread; none waits for the network, some wait for a worker to come round (well under 10 ms).
+// Enums that Python shares (tpkt/pump/events.py) go by order: append at the end.
+#ifndef TP_API_H
+#define TP_API_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "reason.h"
+
+enum tp_role { TP_GATEWAY, TP_CLIENT };
+
+enum tp_state { TP_NEW, TP_OPEN, TP_LINGERING };
+
+enum tp_event_kind {
+    TP_EVENT_ACCEPTED,
+    TP_EVENT_IDENTIFIED,
+    TP_EVENT_FIRST_IKE,
+    TP_EVENT_CLOSED,
+    TP_EVENT_LIMIT,
+    TP_EVENT_LINK_DOWN,
+    TP_EVENT_LINK_UP,
+    TP_EVENT_LOST
+};
+
+/* An IPv4 (in the first four bytes) or IPv6 address and a port in host byte order; family 0 is none. */
+struct tp_address {
+    uint8_t bytes[16];
+    uint16_t port;
+    uint8_t family; /* 4, 6 or 0 */
+    uint8_t prefix; /* of a pool: its length in bits; otherwise 0 */
+};
+
+struct tp_config {
+    uint32_t role;
+    uint32_t workers;
+    const char *name_space;
+    const char *congestion; /* NULL: the system's choice */
+    int event_fd;           /* an eventfd of the caller, written to when there are events to poll */
+    uint32_t reserved;
+    uint32_t notsent_lowat;
+    struct tp_address pool4;
+    struct tp_address pool6;
+    uint32_t max_connections;
+    uint32_t max_half;
+    uint32_t max_half_per_source;
+    uint32_t max_accepts_per_second;
+    uint64_t first_bytes_ns;
+    uint64_t frame_ns;
+    uint64_t ike_ns;
+    uint64_t queue_bytes;
+    uint64_t worker_queue_bytes;
+};
+
+/* What went wrong and where; the caller knows the cure. */
+struct tp_error {
+    int number; /* an errno */
+    char text[200];
+};
+
+struct tp_event {
+    uint64_t at_ns;
+    uint64_t connection;
+    uint32_t kind;
+    uint32_t reason;
+    uint32_t protocol;
+    struct tp_address remote;
+    struct tp_address local;
+    struct tp_address flow;
+    uint8_t spi_i[8];
+};
+
+struct tp_connection_info {
+    uint64_t id;
+    uint32_t worker;
+    uint32_t state;
+    uint32_t protocol;
+    struct tp_address remote;
+    struct tp_address local;
+    struct tp_address flow;
+    uint64_t since_ns;
+    uint64_t last_active_ns;
+    uint64_t stream_to_link_bytes;
+    uint64_t stream_to_link_frames;
+    uint64_t stream_to_link_esp_frames;
+    uint64_t link_to_stream_bytes;
+    uint64_t link_to_stream_frames;
+    uint64_t link_to_stream_esp_frames;
+    uint64_t queued_bytes;
+    uint64_t dropped;
+};
+
+struct tp_pump;
+
+/* NULL when memory is short. The configuration is copied. */
+struct tp_pump *tp_pump_new(const struct tp_config *config);
+
+/* 0 or -1. Opens the link's sockets and starts the workers; after -1 only tp_pump_free is left. */
+int tp_pump_start(struct tp_pump *pump, struct tp_error *error);
+
+/* The port bound (`address` may ask for 0), or -1. */
+int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, struct tp_error *error);
+
+/* The connection's id, or 0; `fd` belongs to the pump after success and to the caller otherwise. */
+uint64_t tp_pump_adopt(struct tp_pump *pump, int fd, const struct tp_address *flow, uint32_t protocol,
+                       const uint8_t *leftover, size_t size, struct tp_error *error);
+
+/* 1: closed; 0: there is no such connection (any more). */
+int tp_pump_close_connection(struct tp_pump *pump, uint64_t id, uint32_t reason);
+
+/* 1 and fills `info`, or 0 when there is no such connection. */
+int tp_pump_connection(struct tp_pump *pump, uint64_t id, struct tp_connection_info *info);
+
+/* Up to `room` connections from `*cursor` on (first 0), which moves; 0: that was all. */
+unsigned tp_pump_connections(struct tp_pump *pump, uint64_t *cursor, struct tp_connection_info *infos,
+                             unsigned room);
+
+/* How many events were fetched, at most `room`. */
+unsigned tp_pump_poll(struct tp_pump *pump, struct tp_event *events, unsigned room);
+
+unsigned tp_counter_count(void);
+void tp_counter_name(unsigned index, char *name, size_t size);
+
+/* Fills tp_counter_count() values, summed over the workers. */
+void tp_pump_counters(struct tp_pump *pump, uint64_t *values);
+
+/* Closes every connection (reason shutdown) and ends the threads; events can still be polled. */
+void tp_pump_stop(struct tp_pump *pump);
+
+void tp_pump_free(struct tp_pump *pump);
+
+#endif

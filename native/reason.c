@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The names of reasons and protocols: the values of the Python enums, and parts of counter names.
+#include "reason.h"
+
+static const char *const reasons[TP_REASON_COUNT] = {
+    [TP_REASON_NONE] = "none",
+    [TP_REASON_FIN] = "fin",
+    [TP_REASON_RESET] = "reset",
+    [TP_REASON_IO_ERROR] = "io_error",
+    [TP_REASON_BAD_VERSION] = "bad_version",
+    [TP_REASON_BAD_RESERVED] = "bad_reserved",
+    [TP_REASON_BAD_LENGTH] = "bad_length",
+    [TP_REASON_FIN_IN_FRAME] = "fin_in_frame",
+    [TP_REASON_FIRST_BYTES_TIMEOUT] = "first_bytes_timeout",
+    [TP_REASON_FRAME_TIMEOUT] = "frame_timeout",
+    [TP_REASON_IKE_TIMEOUT] = "ike_timeout",
+    [TP_REASON_UNKNOWN_PROTOCOL] = "unknown_protocol",
+    [TP_REASON_TLS_NOT_CONFIGURED] = "tls_not_configured",
+    [TP_REASON_HTTP] = "http",
+    [TP_REASON_BAD_IKE] = "bad_ike",
+    [TP_REASON_LIMIT_CONNECTIONS] = "limit_connections",
+    [TP_REASON_LIMIT_SOURCE] = "limit_source",
+    [TP_REASON_LIMIT_RATE] = "limit_rate",
+    [TP_REASON_NO_FLOW_ADDRESS] = "no_flow_address",
+    [TP_REASON_NO_DESCRIPTORS] = "no_descriptors",
+    [TP_REASON_OUT_OF_MEMORY] = "out_of_memory",
+    [TP_REASON_CONTROL] = "control",
+    [TP_REASON_SHUTDOWN] = "shutdown",
+    [TP_REASON_REPLACED] = "replaced",
+};
+
+static const char *const protocols[TP_PROTOCOL_COUNT] = {
+    [TP_PROTOCOL_UNKNOWN] = "unknown",
+    [TP_PROTOCOL_TPKT] = "tpkt",
+    [TP_PROTOCOL_RFC9329] = "rfc9329",
+    [TP_PROTOCOL_TLS] = "tls",
+    [TP_PROTOCOL_HTTP] = "http",
+    [TP_PROTOCOL_FTT] = "ftt",
+    [TP_PROTOCOL_EFTF] = "eftf",
+};
+
+const char *tp_reason_name(unsigned reason)
+{
+    return reason < TP_REASON_COUNT ? reasons[reason] : "?";
+}
+
+const char *tp_protocol_name(unsigned protocol)
+{
+    return protocol < TP_PROTOCOL_COUNT ? protocols[protocol] : "?";
+}

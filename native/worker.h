@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// One thread, one epoll, and everything it owns. Connections never change their worker.
+//
+// A turn: wait, read the clock, serve each handle a bounded amount, expire deadlines, recycle what was closed.
+// Another thread talks to a worker only through tp_worker_ask; what it may read beside that are counters and
+// cards. The files around it each are one activity of a worker and share this header:
+// stream_in.c, stream_out.c, link_in.c, accept.c, close.c, command.c, worker.c.
+#ifndef TP_WORKER_H
+#define TP_WORKER_H
+
+#include <pthread.h>
+
+#include "command.h"
+#include "conn.h"
+#include "link.h"
+#include "link_sink.h"
+#include "listener.h"
+#include "source.h"
+
+enum {
+    TP_RECEIVE_BYTES = 256 << 10, /* read from one stream in one turn, and written to one */
+    TP_BATCH_ITEMS = 2048,        /* datagrams from the link collected before streams are written */
+    TP_MAX_BAD_IKE = 16,          /* on one connection; one more closes it */
+};
+
+struct tp_pump;
+
+/* A datagram from the link on its way into a stream, still in the receive buffer. */
+struct tp_item {
+    struct tp_frame frame;
+    uint8_t header[TP_MAX_HEADER];
+    int32_t next; /* of the same connection, or -1 */
+};
+
+struct tp_worker {
+    struct tp_pump *pump;
+    const struct tp_config *config;
+    struct tp_events *events;
+    struct tp_sources *sources;
+    struct tp_watch *watch;
+    unsigned index;
+    pthread_t thread;
+    int epoll;
+    bool stopping;
+    uint64_t now;
+
+    struct tp_conns conns;
+    struct tp_conn *closed; /* slots to recycle at the end of the turn: an event may still point to one */
+    struct tp_flows flows;
+    struct tp_blocks blocks;
+    struct tp_deadlines first_bytes, ike, frame, lingering;
+
+    struct tp_link link;
+    struct tp_receiver *receiver;
+    struct tp_link_sink link_sink;
+    struct tp_sink *sink;
+
+    uint8_t *receive; /* TP_RECEIVE_BYTES */
+    struct tp_item *items;
+    int32_t item_count;
+    struct tp_conn *batch; /* connections with items */
+
+    struct tp_listener *listeners;
+    int spare;                /* a descriptor to give up when there are none left */
+    uint64_t accept_again_at; /* 0: accepting */
+
+    struct tp_handle wake;
+    int wake_fd;
+    struct tp_commands commands;
+    struct tp_counters counters;
+};
+
+/* -1: memory or descriptors are short; tp_worker_close takes back what was opened. */
+int tp_worker_open(struct tp_worker *worker, struct tp_pump *pump, unsigned index, struct tp_error *error);
+int tp_worker_start(struct tp_worker *worker, struct tp_error *error);
+void tp_worker_join(struct tp_worker *worker);
+void tp_worker_close(struct tp_worker *worker);
+
+/* Adds, or changes what is watched; 0 or -1. */
+int tp_worker_watch(struct tp_worker *worker, int operation, int fd, uint32_t events, struct tp_handle *handle);
+
+/* stream_in.c: a stream has bytes, or news. */
+void tp_stream_readable(struct tp_worker *worker, struct tp_conn *conn);
+/* The first bytes of a stream, which somebody else has read; at most TP_RECEIVE_BYTES, in worker->receive. */
+void tp_stream_take(struct tp_worker *worker, struct tp_conn *conn, size_t size);
+/* The protocol of a connection is known. False when that closed it or it lingers: nothing more to read. */
+bool tp_stream_identified(struct tp_worker *worker, struct tp_conn *conn, enum tp_protocol protocol);
+
+/* stream_out.c: a sink's datagrams into a stream. `data` must stay until tp_stream_flush. An IKE message that came
+ * without its marker gets one when `add_marker` is set. */
+void tp_stream_offer(struct tp_worker *worker, struct tp_conn *conn, const uint8_t *data, uint32_t size,
+                     enum tp_kind kind, bool add_marker);
+void tp_stream_flush(struct tp_worker *worker);
+void tp_stream_writable(struct tp_worker *worker, struct tp_conn *conn);
+
+/* link_in.c: the link has datagrams. */
+void tp_link_readable(struct tp_worker *worker, struct tp_link_socket *socket);
+
+/* accept.c */
+void tp_accept(struct tp_worker *worker, struct tp_listener *listener);
+void tp_accept_resume(struct tp_worker *worker);
+/* A connection on `fd`, watched and told; NULL and the reason when it cannot be had. `flow` NULL: from the pool. */
+struct tp_conn *tp_conn_open(struct tp_worker *worker, int fd, const struct tp_address *remote,
+                             const struct tp_address *local, const struct tp_address *flow, bool accepted,
+                             uint32_t source, enum tp_reason *reason);
+
+/* close.c: ends a connection at once; its slot is recycled at the end of the turn. */
+void tp_conn_close(struct tp_worker *worker, struct tp_conn *conn, enum tp_reason reason);
+/* It no longer counts as half-identified. */
+void tp_conn_settle(struct tp_worker *worker, struct tp_conn *conn);
+void tp_conn_tell(struct tp_worker *worker, const struct tp_conn *conn, enum tp_event_kind kind,
+                  enum tp_reason reason, const uint8_t *spi_i);
+
+#endif

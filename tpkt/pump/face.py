@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Pump`: the data plane as an object. The only importer of the compiled module.
+
+Every method may be called from any thread and from asyncio's: none waits for the network. Nothing here sees a
+datagram. `close()` ends the threads and gives everything back; it may be called twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any
+
+from tpkt.errors import CloseReason, MisuseError
+from tpkt.pump import native
+from tpkt.pump.config import PumpConfig
+from tpkt.pump.errors import PumpError
+from tpkt.pump.events import ConnectionInfo, PumpEvent
+from tpkt.pump.native import ffi, lib
+from tpkt.sniff import Protocol
+
+_ADOPTABLE = {
+    "gateway": (Protocol.UNKNOWN, Protocol.TPKT, Protocol.RFC9329, Protocol.FTT),
+    "client": (Protocol.TPKT, Protocol.RFC9329, Protocol.FTT),
+}
+_BATCH = 512  # events or connections fetched by one call
+
+
+class Pump:
+    """One pump. Made from its configuration, started once, closed once; also a context manager."""
+
+    def __init__(self, config: PumpConfig) -> None:
+        """Nothing of the system is touched before start()."""
+        self.config = config
+        self._lock = threading.Lock()  # life and death against calls from other threads
+        self._pump: Any = None
+        self._closed = False
+        self._readers = 0
+        self._left: list[PumpEvent] = []  # events nobody had fetched when it was closed
+        self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def start(self) -> None:
+        """Open the link's sockets in its namespace and start the workers; PumpError when that cannot be."""
+        with self._lock:
+            if self._closed or self._pump is not None:
+                raise MisuseError("start() a second time: a pump lives once")
+            config, kept = native.native_config(self.config, self._event_fd)
+            pump = lib.tp_pump_new(config)
+            del kept  # the pump has copies
+            if pump == ffi.NULL:
+                raise native.out_of_memory()
+            error = ffi.new("struct tp_error *")
+            try:
+                native.check(lib.tp_pump_start(pump, error), -1, error)
+            except PumpError:
+                lib.tp_pump_free(pump)
+                raise
+            self._pump = pump
+
+    def close(self) -> None:
+        """Close every connection (reason shutdown), join the threads, release everything.
+
+        Events that were not fetched yet can still be polled, and a waiting `events()` gives them and ends.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._pump is not None:
+                lib.tp_pump_stop(self._pump)
+                self._left += self._fetch_events()
+                lib.tp_pump_free(self._pump)
+                self._pump = None
+            if self._readers:
+                os.eventfd_write(self._event_fd, 1)  # the last reader closes it
+            else:
+                os.close(self._event_fd)
+
+    def __enter__(self) -> Pump:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def listen(self, address: str, port: int) -> int:
+        """Accept connections on `address` (IPv6 ones on IPv6 only); give the port, for 0 the one chosen."""
+        where = native.native_address(address, port)
+        error = ffi.new("struct tp_error *")
+        with self._lock:
+            return native.check(lib.tp_pump_listen(self._running(), where, error), -1, error)
+
+    def adopt(
+        self,
+        sock: socket.socket,
+        *,
+        flow: str | None = None,
+        leftover: bytes = b"",
+        protocol: Protocol = Protocol.TPKT,
+    ) -> int:
+        """Take over a connected TCP socket and give the connection's id.
+
+        The descriptor is the pump's from then on and `sock` detached; on an error it is still the caller's.
+        `leftover` is what was read behind a proxy's answer: the stream's first bytes.
+
+        Client: `flow` is the gateway's address. What comes from the link for it now goes to this connection;
+        an older one with the same flow stays open for reading until it is closed. For RFC9329 the prefix is
+        sent here. Gateway: leave `flow` out, an address of the pool is taken; Protocol.UNKNOWN has the first
+        bytes tell, any other says that an RFC 9329 prefix was read already.
+        """
+        role = self.config.role
+        if protocol not in _ADOPTABLE[role]:
+            raise MisuseError(f"adopt: a {role} cannot take over a connection that speaks {protocol}")
+        if (flow is None) != (role == "gateway"):
+            raise MisuseError(
+                "adopt: a gateway takes the flow address from its pool"
+                if flow
+                else "adopt: a client must name its gateway's address as flow"
+            )
+        address = ffi.NULL if flow is None else native.native_address(flow, 0)
+        spoken = native.PROTOCOLS.index(protocol)
+        error = ffi.new("struct tp_error *")
+        with self._lock:
+            result = lib.tp_pump_adopt(
+                self._running(), sock.fileno(), address, spoken, leftover, len(leftover), error
+            )
+            connection = native.check(result, 0, error)
+        sock.detach()
+        return connection
+
+    def close_connection(self, connection: int, reason: CloseReason = CloseReason.CONTROL) -> bool:
+        """Close a connection now; False when it had ended already."""
+        with self._lock:
+            return bool(
+                lib.tp_pump_close_connection(self._running(), connection, native.REASONS.index(reason))
+            )
+
+    def connection(self, connection: int) -> ConnectionInfo | None:
+        """One connection as it stands, None when it has ended."""
+        info = ffi.new("struct tp_connection_info *")
+        with self._lock:
+            found = lib.tp_pump_connection(self._running(), connection, info)
+        return native.connection_info(info) if found else None
+
+    def connections(self) -> list[ConnectionInfo]:
+        """Every open connection; no worker is stopped for it."""
+        found: list[ConnectionInfo] = []
+        cursor = ffi.new("uint64_t *", 0)
+        infos = ffi.new("struct tp_connection_info[]", _BATCH)
+        while True:
+            with self._lock:
+                count = lib.tp_pump_connections(self._running(), cursor, infos, _BATCH)
+            found += [native.connection_info(infos[index]) for index in range(count)]
+            if count == 0:
+                return found
+
+    def counters(self) -> dict[str, int]:
+        """Everything that is counted, by name, summed over the workers.
+
+        `closed_<reason>` and `identified_<protocol>` are always there; `unknown_first_byte_<hex>` only for
+        bytes that connections of no known protocol really began with.
+        """
+        values = ffi.new("uint64_t[]", len(native.COUNTER_NAMES))
+        with self._lock:
+            lib.tp_pump_counters(self._running(), values)
+        return {
+            name: int(value)
+            for name, value in zip(native.COUNTER_NAMES, values, strict=True)
+            if value or not name.startswith("unknown_first_byte_")
+        }
+
+    @property
+    def event_fd(self) -> int:
+        """Readable when poll_events() has something to give."""
+        return self._event_fd
+
+    def poll_events(self) -> list[PumpEvent]:
+        """Everything since the last call, in order, without waiting; works after close() too."""
+        with self._lock:
+            if self._closed:
+                left, self._left = self._left, []
+                return left
+            # Before the events, so that a later one makes it readable again.
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._event_fd)
+            return self._fetch_events()
+
+    async def events(self) -> AsyncIterator[PumpEvent]:
+        """Give events as they happen, until the pump is closed. One reader: an event is given once."""
+        with self._lock:
+            watching = not self._closed
+            self._readers += watching
+        news = asyncio.Event()
+        if watching:
+            asyncio.get_running_loop().add_reader(self._event_fd, news.set)
+        try:
+            while True:
+                last = self._closed
+                for one in self.poll_events():
+                    yield one
+                if last:
+                    return
+                await news.wait()
+                news.clear()
+        finally:
+            if watching:
+                asyncio.get_running_loop().remove_reader(self._event_fd)
+                self._reader_gone()
+
+    def _reader_gone(self) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._closed and not self._readers:
+                os.close(self._event_fd)
+
+    def _running(self) -> Any:
+        if self._pump is None:
+            raise PumpError(0, "the pump does not run", "start() it first, and do not use it after close()")
+        return self._pump
+
+    def _fetch_events(self) -> list[PumpEvent]:
+        if self._pump is None:
+            return []
+        fetched: list[PumpEvent] = []
+        events = ffi.new("struct tp_event[]", _BATCH)
+        while True:
+            count = lib.tp_pump_poll(self._pump, events, _BATCH)
+            fetched += [native.event(events[index]) for index in range(count)]
+            if count < _BATCH:
+                return fetched

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between Python's types and the compiled module's structures; the only importer of `tpkt._native`.
+
+The compiled module has no types for mypy: what comes out of here has.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any
+
+from tpkt._native import ffi, lib
+from tpkt.errors import CloseReason, MisuseError
+from tpkt.pump.config import PumpConfig
+from tpkt.pump.errors import PumpError
+from tpkt.pump.events import ConnectionInfo, ConnectionState, EventKind, PumpEvent
+from tpkt.sniff import Protocol
+
+__all__ = [
+    "COUNTER_NAMES",
+    "PROTOCOLS",
+    "REASONS",
+    "check",
+    "connection_info",
+    "event",
+    "ffi",
+    "lib",
+    "native_address",
+    "native_config",
+]
+
+# Shared by order with enum tp_reason, tp_protocol, tp_event_kind and tp_state.
+REASONS = tuple(CloseReason)
+PROTOCOLS = tuple(Protocol)
+EVENT_KINDS = tuple(EventKind)
+STATES = tuple(ConnectionState)
+
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_LENGTHS = {4: 4, 6: 16}
+_SECOND = 1_000_000_000
+
+
+def _counter_names() -> tuple[str, ...]:
+    names = []
+    text = ffi.new("char[64]")
+    for index in range(lib.tp_counter_count()):
+        lib.tp_counter_name(index, text, len(text))
+        names.append(ffi.string(text).decode())
+    return tuple(names)
+
+
+COUNTER_NAMES = _counter_names()
+
+
+def check(result: int, failure: int, error: Any) -> int:
+    """Give `result`, or raise what the data plane wrote into `error` when `result` is `failure`."""
+    if result == failure:
+        raise PumpError.from_system(error.number, ffi.string(error.text).decode())
+    return result
+
+
+def native_address(text: str, port: int) -> Any:
+    """Make a struct tp_address of an address and a port."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise MisuseError(f"{text!r} is no IPv4 or IPv6 address") from None
+    if not 0 <= port <= 65_535:
+        raise MisuseError(f"port {port}: it must be between 0 and 65535")
+    made = ffi.new("struct tp_address *")
+    made.family = address.version
+    made.port = port
+    ffi.memmove(made.bytes, address.packed, len(address.packed))
+    return made
+
+
+def native_config(config: PumpConfig, event_fd: int) -> tuple[Any, list[Any]]:
+    """Make a struct tp_config, and what must live as long as it does."""
+    made = ffi.new("struct tp_config *")
+    kept = [ffi.new("char[]", config.namespace.encode())]
+    made.role = lib.TP_GATEWAY if config.role == "gateway" else lib.TP_CLIENT
+    made.workers = config.workers
+    made.name_space = kept[0]
+    if config.congestion is not None:
+        kept.append(ffi.new("char[]", config.congestion.encode()))
+        made.congestion = kept[1]
+    made.event_fd = event_fd
+    made.reserved = config.reserved
+    made.notsent_lowat = config.notsent_lowat
+    _write_pool(made.pool4, config.pool4)
+    _write_pool(made.pool6, config.pool6)
+    limits = config.limits
+    made.max_connections = limits.connections
+    made.max_half = limits.half_identified
+    made.max_half_per_source = limits.half_identified_per_source
+    made.max_accepts_per_second = limits.accepts_per_second_per_source
+    made.first_bytes_ns = int(limits.first_bytes_seconds * _SECOND)
+    made.frame_ns = int(limits.frame_seconds * _SECOND)
+    made.ike_ns = int(limits.ike_seconds * _SECOND)
+    made.queue_bytes = limits.queue_bytes
+    made.worker_queue_bytes = limits.worker_queue_bytes
+    return made, kept
+
+
+def _write_pool(to: Any, pool: IPv4Network | IPv6Network | None) -> None:
+    if pool is None:
+        return
+    to.family = pool.version
+    to.prefix = pool.prefixlen
+    ffi.memmove(to.bytes, pool.network_address.packed, _LENGTHS[pool.version])
+
+
+def _host(address: Any) -> str:
+    family = int(address.family)
+    if family not in _FAMILIES:
+        return ""
+    packed = bytes(ffi.buffer(address.bytes, _LENGTHS[family]))
+    return socket.inet_ntop(_FAMILIES[family], packed)
+
+
+def event(native: Any) -> PumpEvent:
+    """Read a struct tp_event."""
+    spi = bytes(native.spi_i)
+    return PumpEvent(
+        kind=EVENT_KINDS[native.kind],
+        connection=int(native.connection),
+        reason=REASONS[native.reason],
+        protocol=PROTOCOLS[native.protocol],
+        remote=(_host(native.remote), int(native.remote.port)),
+        local=(_host(native.local), int(native.local.port)),
+        flow=_host(native.flow),
+        spi_i=spi.hex() if any(spi) else "",
+        at=native.at_ns / _SECOND,
+    )
+
+
+def connection_info(native: Any) -> ConnectionInfo:
+    """Read a struct tp_connection_info."""
+    return ConnectionInfo(
+        id=int(native.id),
+        worker=int(native.worker),
+        state=STATES[native.state],
+        protocol=PROTOCOLS[native.protocol],
+        remote=(_host(native.remote), int(native.remote.port)),
+        local=(_host(native.local), int(native.local.port)),
+        flow=_host(native.flow),
+        since=native.since_ns / _SECOND,
+        last_active=native.last_active_ns / _SECOND,
+        stream_to_link_bytes=int(native.stream_to_link_bytes),
+        stream_to_link_frames=int(native.stream_to_link_frames),
+        stream_to_link_esp_frames=int(native.stream_to_link_esp_frames),
+        link_to_stream_bytes=int(native.link_to_stream_bytes),
+        link_to_stream_frames=int(native.link_to_stream_frames),
+        link_to_stream_esp_frames=int(native.link_to_stream_esp_frames),
+        queued_bytes=int(native.queued_bytes),
+        dropped=int(native.dropped),
+    )
+
+
+def out_of_memory() -> PumpError:
+    """Say that not even the pump itself could be made."""
+    return PumpError.from_system(errno.ENOMEM, "pump: cannot get its memory")
