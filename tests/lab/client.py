@@ -52,12 +52,16 @@ class Client(Daemon):
         gateway: str = GW,
         auth: Auth = "pubkey",
         identity: Identity | None = None,
+        udp: bool = True,
         **ladder: Value,
     ) -> None:
-        """Write the configuration; `ladder` are keys of its table of that name. Start nothing yet."""
+        """Write the configuration; `ladder` are keys of its table of that name. Start nothing yet.
+
+        Without `udp` TCP is the only way that it tries.
+        """
         tables: Mapping[str, Value] = {
             "client": {"instance": instance, "runtime": directory / "run"},
-            "gateway": {"address": gateway, "id": ID, "tcp_ports": [80]},
+            "gateway": {"address": gateway, "id": ID, "udp": udp, "tcp_ports": [80]},
             "charon": {"esp": esp_engine()},
             "identity": identity_table(auth, authority, identity, f"{instance}@example"),
             "tunnel": {
