@@ -167,6 +167,7 @@ class CommandSession(_Threaded):
         taken: list[RawSection] = []
 
         def job(session: vici.Session) -> list[RawSection]:
+            # One by one: the deadline looks at how many there are.
             for section in session.streamed_request(command, event, message):
                 taken.append(section)
             return taken

@@ -8,7 +8,7 @@ translation is stateless, so that a test moves the client to another source addr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -79,6 +79,16 @@ async def ends(lab: Topology, tmp_path: Path) -> AsyncIterator[Ends]:
         appear_as(lab, None)
 
 
+async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float, what: str) -> None:
+    """Wait until `holds` says yes."""
+
+    async def answer() -> bool | None:
+        return await holds() or None
+
+    yes: bool = await until_async(answer, seconds, what)
+    assert yes
+
+
 def client_state(local: Auth = PSK_CLIENT, remote: Auth = PSK_GATEWAY, *, mobike: bool = False) -> State:
     """Give what a client loads; the secret is in it whether it is used or not."""
     child = Child(name="net", remote_ts=("10.9.0.0/24",), esp_proposals=(ESP_PROPOSAL,))
@@ -138,3 +148,9 @@ def appear_as(lab: Topology, address: str | None) -> None:
             }}
         """
     lab.fw.run(["nft", "-f", "-"], stdin=ruleset)
+
+
+def cut(lab: Topology) -> None:
+    """Let nothing through any more, until the client appears as somebody again."""
+    chain = "type filter hook forward priority 0; policy drop;"
+    lab.fw.run(["nft", "-f", "-"], stdin=f"table ip cut {{\n chain nothing {{\n {chain}\n }}\n}}\n")
