@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import Any
 
 from charon import CharonError
-from eseg.front import pools_of, workers_of
+from eseg.front import Front, pools_of, workers_of
 from eseg.loader import Loaded, load
 from eseg.metrics import CONTENT_TYPE, page
 from eseg.reaper import Reaper
@@ -27,7 +27,6 @@ from eseg.strongswan import Strongswan
 from tpkt.daemon import api, tasks
 from tpkt.daemon.configfile import ConfigError
 from tpkt.link import GatewayLink
-from tpkt.pump import Pump
 
 logger = logging.getLogger(__name__)
 # Sections whose change would mean another link, other sockets or another charon.
@@ -38,11 +37,11 @@ class Admin:
     """The answers of one gateway."""
 
     def __init__(
-        self, loaded: Loaded, link: GatewayLink, strongswan: Strongswan, pump: Pump, reaper: Reaper
+        self, loaded: Loaded, link: GatewayLink, strongswan: Strongswan, front: Front, reaper: Reaper
     ) -> None:
         """Answer for these parts, all of which are up."""
         self._loaded, self._link, self._strongswan = loaded, link, strongswan
-        self._pump, self._reaper = pump, reaper
+        self._front, self._pump, self._reaper = front, front.pump, reaper
         self._started = time.monotonic()
         self._pools = tuple(pool for pool in pools_of(loaded.config) if pool is not None)
         self.config = loaded.config
@@ -81,11 +80,12 @@ class Admin:
             uptime_seconds=round(time.monotonic() - self._started, 3),
             config=str(self._loaded.path),
             config_hash=config.fingerprint(),
-            healthy=self._strongswan.healthy and not troubles,
+            healthy=self._strongswan.healthy and self._front.link_works,
             listeners=tuple(Listener(listen.address, listen.port) for listen in config.listen),
             link=LinkStatus(
                 device=config.link.device,
                 namespace=self._link.namespace,
+                works=self._front.link_works,
                 pools=tuple(str(pool) for pool in self._pools),
                 troubles=troubles,
             ),

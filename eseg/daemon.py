@@ -124,7 +124,7 @@ class Gateway:
         stack.push_async_callback(_cancel, background)
         for name, coroutine in (("pump-events", front.report()), ("deadlines", reaper.run())):
             background.append(tasks.create_task(coroutine, name=name, on_failure=self._fail))
-        admin = Admin(loaded, link, strongswan, front.pump, reaper)
+        admin = Admin(loaded, link, strongswan, front, reaper)
         await self._serve(stack, admin)
         return admin
 

@@ -20,11 +20,13 @@ def status(answer: Json) -> None:
     well = "well" if answer["healthy"] else "NOT WELL"
     since = f"{charon['health']} for {human_seconds(charon['since_seconds'])}"
     rows = [
-        ("gateway", f"{answer['instance']}: {well}, up {human_seconds(answer['uptime_seconds'])}"),
         ("version", f"{answer['version']}, pid {answer['pid']}"),
         ("configuration", f"{answer['config']} ({answer['config_hash']})"),
         ("listeners", ", ".join(port_text(item["address"], item["port"]) for item in answer["listeners"])),
-        ("link", f"{link['device']}, {', '.join(link['pools'])}"),
+        (
+            "link",
+            f"{link['device']} {'works' if link['works'] else 'DOES NOT WORK'}, {', '.join(link['pools'])}",
+        ),
         *(("", trouble) for trouble in link["troubles"]),
         ("charon", f"{since} ({charon['mode']}, {charon['version']}, restarts: {charon['restarts']})"),
         *([("", charon["reason"])] if charon["reason"] else []),
@@ -39,7 +41,10 @@ def status(answer: Json) -> None:
             f"{pump['connections']} open on {pump['workers']} workers, {pump['accepted']} accepted",
         ),
     ]
-    print_table(("", ""), [(row[0], "".join(str(part) for part in row[1:])) for row in rows])
+    print_table(
+        ("gateway", f"{answer['instance']}: {well}, up {human_seconds(answer['uptime_seconds'])}"),
+        [(row[0], "".join(str(part) for part in row[1:])) for row in rows],
+    )
     closed = [(name, count, CloseReason(name).sentence) for name, count in pump["closed"].items()]
     closed += [
         (name, count, "closed for want of an IKE_SA") for name, count in answer["deadlines"].items() if count

@@ -84,6 +84,7 @@ class Front:
         """Prepare; nothing is open before entering the context."""
         self._config = config
         self.pump = Pump(pump_config(config, namespace))
+        self._refused = False  # what the pump last said of the link
 
     def __enter__(self) -> Self:
         """Start the workers. Raises PumpError with nothing left open."""
@@ -102,7 +103,18 @@ class Front:
     async def report(self) -> None:
         """Write the pump's events to the log, for ever."""
         async for event in self.pump.events():
+            if event.kind in (EventKind.LINK_DOWN, EventKind.LINK_UP):
+                self._refused = event.kind is EventKind.LINK_DOWN
             log(event)
+
+    @property
+    def link_works(self) -> bool:
+        """Whether the link's device is there and takes what clients send."""
+        try:
+            socket.if_nametoindex(self._config.link.device)
+        except OSError:
+            return False
+        return not self._refused
 
 
 def log(event: PumpEvent) -> None:

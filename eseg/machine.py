@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -28,13 +29,14 @@ def swanctl_version(swanctl: Path | None) -> str:
         done = subprocess.run([swanctl, "--version"], check=False, capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"version unknown ({error})"
-    words = (done.stdout + done.stderr).split()
-    return " ".join(words[:2]) or "version unknown"
+    # It says its version wherever it comes by, among complaints that no charon answers.
+    found = re.search(r"strongSwan U?\d+\.[\w.]+", done.stdout + done.stderr)
+    return found[0] if found else "version unknown"
 
 
 def forwarding(seen: Machine) -> Iterator[Check]:
-    """Without it clients reach this machine and nothing behind it."""
-    if seen.config is None:
+    """Without it clients reach this machine and nothing behind it. A link that is up tells it itself."""
+    if seen.config is None or seen.status is not None:
         return
     families = {ip_network(text.partition("[")[0]).version for text in _reached(seen)}
     for version, key in ((4, "ipv4/ip_forward"), (6, "ipv6/conf/all/forwarding")):
@@ -97,7 +99,7 @@ def descriptors(seen: Machine) -> Iterator[Check]:
         whose = "the running gateway"
     else:
         allowed, whose = resource.getrlimit(resource.RLIMIT_NOFILE)[1], "this shell"
-    if allowed not in (resource.RLIM_INFINITY,) and allowed < wanted:
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
         cure = f"LimitNOFILE={wanted} in the unit, or lower limits.connections"
         yield Check.warn("descriptors", f"{allowed} for {whose}, {wanted} may be needed", cure)
     else:

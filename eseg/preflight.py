@@ -45,19 +45,22 @@ def require_privileges() -> None:
 
 
 def raise_descriptor_limit(connections: int) -> str | None:
-    """Allow the descriptors that `connections` need, up to the hard limit; say when that is short."""
+    """Allow the descriptors that `connections` need, as far as we may; say when that is short."""
     wanted = connections + SPARE_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < ceiling:
+    if resource.RLIM_INFINITY in (soft, hard) or soft >= wanted:
+        return None
+    # Root may raise the hard limit too, up to fs.nr_open; without that right there is the hard limit.
+    for limits in ((wanted, max(hard, wanted)), (hard, hard)):
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
-    if ceiling < wanted:
-        return (
-            f"at most {hard} file descriptors: fewer than limits.connections = {connections} needs; "
-            f"set LimitNOFILE={wanted} in the unit, or `ulimit -Hn {wanted}`"
-        )
-    return None
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            break
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= wanted:
+        return None
+    return (
+        f"at most {hard} file descriptors: fewer than limits.connections = {connections} needs; "
+        f"set LimitNOFILE={wanted} in the unit, or `ulimit -Hn {wanted}`"
+    )
 
 
 @contextlib.contextmanager

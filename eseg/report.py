@@ -28,10 +28,11 @@ class Listener(msgspec.Struct, frozen=True):
 
 
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The link; `troubles` is empty when all is well."""
+    """The link; `troubles` are for the operator to judge, such as forwarding that is off."""
 
     device: str
     namespace: str
+    works: bool
     pools: tuple[str, ...]
     troubles: tuple[str, ...]
 
