@@ -64,6 +64,7 @@ class Charon(Section, frozen=True, kw_only=True):
     mode: Literal["managed", "system"] = "managed"
     vici: str = "/run/charon.vici"
     esp: Literal["auto", "kernel", "libipsec"] = "auto"
+    plugins: tuple[Name, ...] = ()
     connection: Name | None = None
     child: Name | None = None
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Asks whether a path carries IKE: over UDP, and over a stream that is then used, not thrown away.
 
-Success is any IKE response to our initiator SPI. Every failure is a `ProbeError` with a `Failure` that says
+Success is any IKE response to our initiator SPI. Every failure is a `RungError` with a `Failure` that says
 what was met: a silent path, an ICMP refusal and by whom, a reset, an end in order, or something that answers
 and does not speak IKE. Works without privileges, except for a bound device or a port below 1024.
 """
@@ -9,6 +9,7 @@ and does not speak IKE. Works without privileges, except for a bound device or a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -16,8 +17,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import NoReturn
 
-from tc_client import icmp, ikeprobe
-from tc_client.rungs import Failure, Why
+from tc_client import icmp, ikeprobe, networks
+from tc_client.rungs import Failure, RungError, Why
 from tpkt.decoder import Decoder
 from tpkt.errors import PeerError
 from tpkt.wire import Framing, encode
@@ -49,44 +50,40 @@ class Stream:
     answer: Answer
 
 
-class ProbeError(Exception):
-    """The path does not carry IKE; `failure` says what was met instead."""
-
-    def __init__(self, failure: Failure) -> None:
-        """Carry `failure`."""
-        super().__init__(str(failure))
-        self.failure = failure
-
-
 def _fail(why: Why, sentence: str) -> NoReturn:
-    raise ProbeError(Failure(why, sentence)) from None
+    raise RungError(Failure(why, sentence)) from None
 
 
 async def probe_udp(address: Address, port: int, *, seconds: float, device: str | None = None) -> Answer:
-    """Ask `address` over UDP; `device` names the one to leave through, whatever routing rules say."""
+    """Ask `address` over UDP; `device` names the one to leave through, whatever the link's rules say."""
     name = f"UDP {port}"
     question = ikeprobe.ask(os.urandom(ikeprobe.RANDOM_LENGTH))
+    async with contextlib.AsyncExitStack() as stack:
+        sock = stack.enter_context(_udp_socket(address, port, device, name))
+        if device is not None:
+            await stack.enter_async_context(networks.bypass(address, device, sock.getsockname()[1]))
+        try:
+            return await _ask(sock, question, port, seconds)
+        except OSError as error:
+            raise RungError(icmp.explain(sock, error, name, address)) from None
+
+
+async def _ask(sock: socket.socket, question: ikeprobe.Question, port: int, seconds: float) -> Answer:
     datagram = question.datagram if port == NAT_TRAVERSAL_PORT else question.message
-    strangers = 0
-    with _udp_socket(address, port, device, name) as sock:
-        loop, begun = asyncio.get_running_loop(), time.monotonic()
-        for part, following in zip(RETRANSMISSIONS, (*RETRANSMISSIONS[1:], 1.0), strict=True):
-            _send(sock, datagram, name, address)
-            try:
-                async with asyncio.timeout((following - part) * seconds):
-                    while True:
-                        received = await loop.sock_recv(sock, MAX_DATAGRAM)
-                        meaning = _udp_answer(question, received, port)
-                        if meaning is not None:
-                            return Answer(time.monotonic() - begun, meaning)
-                        strangers += 1
-            except TimeoutError:
-                continue
-            except OSError as error:
-                raise ProbeError(icmp.explain(sock, error, name, address)) from None
+    loop, begun, strangers = asyncio.get_running_loop(), time.monotonic(), 0
+    for part, following in zip(RETRANSMISSIONS, (*RETRANSMISSIONS[1:], 1.0), strict=True):
+        with contextlib.suppress(BlockingIOError):  # as good as lost on the way
+            sock.send(datagram)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout((following - part) * seconds):
+                while True:
+                    meaning = _udp_answer(question, await loop.sock_recv(sock, MAX_DATAGRAM), port)
+                    if meaning is not None:
+                        return Answer(time.monotonic() - begun, meaning)
+                    strangers += 1
     if strangers:
-        _fail(Why.NOT_IKE, f"{name}: something answers that does not speak IKE")
-    _fail(Why.SILENT, f"{name}: no answer in {seconds:g} s")
+        _fail(Why.NOT_IKE, f"UDP {port}: something answers that does not speak IKE")
+    _fail(Why.SILENT, f"UDP {port}: no answer in {seconds:g} s")
 
 
 def _udp_answer(question: ikeprobe.Question, received: bytes, port: int) -> str | None:
@@ -105,21 +102,12 @@ def _udp_socket(address: Address, port: int, device: str | None, name: str) -> s
         sock.connect((str(address), port))
     except OSError as error:
         sock.close()
-        raise ProbeError(icmp.explain(sock, error, name, address)) from None
+        raise RungError(icmp.explain(sock, error, name, address)) from None
     return sock
 
 
-def _send(sock: socket.socket, datagram: bytes, name: str, address: Address) -> None:
-    try:
-        sock.send(datagram)
-    except BlockingIOError:
-        pass  # as good as lost on the way
-    except OSError as error:
-        raise ProbeError(icmp.explain(sock, error, name, address)) from None
-
-
 async def open_tcp(address: Address, port: int, *, seconds: float) -> socket.socket:
-    """Connect to `address`; nothing is sent yet. Raises ProbeError."""
+    """Connect to `address`; nothing is sent yet. Raises RungError."""
     name = f"TCP {port}"
     sock = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
@@ -136,7 +124,7 @@ async def open_tcp(address: Address, port: int, *, seconds: float) -> socket.soc
     except OSError as error:
         failure = icmp.explain(sock, error, name, address)
         sock.close()
-        raise ProbeError(failure) from None
+        raise RungError(failure) from None
     except BaseException:
         sock.close()
         raise

@@ -72,6 +72,15 @@ class Failure:
         return self.sentence
 
 
+class RungError(Exception):
+    """A step on a rung failed."""
+
+    def __init__(self, failure: Failure) -> None:
+        """Carry `failure`."""
+        super().__init__(str(failure))
+        self.failure = failure
+
+
 def from_config(gateway: config.Gateway, times: config.Ladder) -> tuple[Rung, ...]:
     """Give the rungs of a configuration in the order of the study (clause 8.5.2.3): UDP, then TCP."""
     found = []

@@ -124,7 +124,7 @@ def _identity(identity: Identity) -> Iterator[Wrong]:
     elif identity.cas and not wants_ca:
         yield "identity.ca", "has no use with auth psk", "remove it"
     yield from _secret(identity)
-    if not identity.id and auth not in CERTIFICATE_METHODS:
+    if not (identity.id or identity.eap_id) and auth not in CERTIFICATE_METHODS:
         yield "identity.id", f"is missing; auth is {auth}", "write the name by which the gateway knows you"
     if identity.eap_id and not identity.eap:
         yield "identity.eap_id", f"has no use with auth {auth}", "remove it"

@@ -10,8 +10,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from tc_client.probes import ProbeError, open_tcp, probe_stream, probe_udp
-from tc_client.rungs import Why
+from tc_client.probes import open_tcp, probe_stream, probe_udp
+from tc_client.rungs import RungError, Why
 from tests.tc_client import responder
 from tpkt.wire import NON_ESP_MARKER
 
@@ -70,7 +70,7 @@ async def test_what_udp_meets_is_told_apart(
     sentence: str, behaviour: Callable[[bytes], list[bytes]], why: Why, words: str
 ) -> None:
     async with responder.udp(behaviour) as (port, _):
-        with pytest.raises(ProbeError, match=words) as caught:
+        with pytest.raises(RungError, match=words) as caught:
             await probe_udp(HERE, port, seconds=0.4)
     assert caught.value.failure.why is why
 
@@ -83,7 +83,7 @@ async def test_an_icmp_refusal_ends_a_udp_probe_at_once_and_names_who_sent_it(ho
         taken.bind((str(address), 0))
         port = taken.getsockname()[1]
     async with asyncio.timeout(5):  # the deadline of the probe is far away
-        with pytest.raises(ProbeError, match=rf"{address} refuses it \(ICMP port unreachable\)") as caught:
+        with pytest.raises(RungError, match=rf"{address} refuses it \(ICMP port unreachable\)") as caught:
             await probe_udp(address, port, seconds=60)
     assert caught.value.failure.why is Why.REFUSED
 
@@ -125,7 +125,7 @@ async def test_what_a_stream_meets_is_told_apart(
 ) -> None:
     async with responder.tcp(behaviour) as port:
         sock = await open_tcp(HERE, port, seconds=2)
-        with pytest.raises(ProbeError, match=words) as caught:
+        with pytest.raises(RungError, match=words) as caught:
             await probe_stream(sock, "TCP 80", seconds=0.3)
         assert caught.value.failure.why is why
         assert sock.fileno() == -1, "a connection that failed is closed"
@@ -134,7 +134,7 @@ async def test_what_a_stream_meets_is_told_apart(
 async def test_a_port_where_nobody_listens_is_told_from_one_that_swallows() -> None:
     async with responder.tcp(responder.silent) as port:
         pass
-    with pytest.raises(ProbeError, match=r"TCP .*refuses it") as caught:
+    with pytest.raises(RungError, match=r"TCP .*refuses it") as caught:
         await open_tcp(HERE, port, seconds=2)
     assert caught.value.failure.why is Why.REFUSED
 
