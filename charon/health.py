@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watches a charon: up, hung, gone or restarted, each noticed within five seconds.
 
-A session of its own asks a small question every second, so that a long listing on the command session is no
+A session of its own asks a small question twice a second, so that a long listing on the command session is no
 alarm. A charon that answers but is another process than before has lost what was loaded: it is connected to
 again and loaded again before `restarted` is told.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -24,7 +24,7 @@ from charon.types import State
 logger = logging.getLogger(__name__)
 
 # Noticed within INTERVAL_SECONDS + ANSWER_SECONDS at the latest.
-INTERVAL_SECONDS: Final = 1.0
+INTERVAL_SECONDS: Final = 0.5
 ANSWER_SECONDS: Final = 3.0
 
 
@@ -63,7 +63,7 @@ class Watch:
         self._identity: _Identity | None = None
         self.current: Health | None = None
 
-    async def __aiter__(self) -> AsyncIterator[Health]:
+    async def __aiter__(self) -> AsyncGenerator[Health, None]:
         """Yield each change; give up the iteration to stop watching."""
         try:
             while True:

@@ -55,7 +55,7 @@ class Loader:
             await self._ask(f"secret {secret.name!r}", "load-shared", secret.to_vici())
             self.loaded |= State(secrets=(secret,))
         for pool in new.pools:
-            await self._ask(f"pool {pool.name!r}", "load-pool", {pool.name: pool.to_vici()}, ONLINE_CURE)
+            await self._ask(f"pool {pool.name!r}", "load-pool", {pool.name: pool.to_vici()})
             self.loaded |= State(pools=(pool,))
         for connection in new.connections:
             what = f"connection {connection.name!r}"
@@ -112,11 +112,12 @@ class Loader:
             if name not in pools and text(pool, "online") == "0":
                 await self._request("unload-pool", {"name": name})
 
-    async def _ask(self, what: str, command: str, message: ViciSection, cure: str = "") -> RawSection:
+    async def _ask(self, what: str, command: str, message: ViciSection) -> RawSection:
         try:
             return await self._request(command, message)
         except CharonRefused as error:
-            raise CharonRefused(f"{what}: {error.what}", where=error.where, cure=error.cure or cure) from None
+            cure = ONLINE_CURE if "online leases" in error.what else error.cure
+            raise CharonRefused(f"{what}: {error.what}", where=error.where, cure=cure) from None
 
     async def _load_certificate(self, certificate: Certificate) -> None:
         if certificate.ca:
@@ -134,7 +135,7 @@ class Loader:
         self.loaded = self.loaded.without_names_of(State(connections=(connection,)))
 
     async def _unload_pool(self, pool: Pool) -> None:
-        await self._ask(f"pool {pool.name!r}", "unload-pool", {"name": pool.name}, ONLINE_CURE)
+        await self._ask(f"pool {pool.name!r}", "unload-pool", {"name": pool.name})
         self.loaded = self.loaded.without_names_of(State(pools=(pool,)))
 
     async def _unload_secret(self, secret: Secret) -> None:

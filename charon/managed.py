@@ -128,16 +128,23 @@ class ManagedCharon:
         )
         self._settings = replace(self._settings, esp=esp)
         text = strongswan_conf(self._settings, binaries.has_plugin)
-        found = await asyncio.to_thread(process.find, self.conf_path)
-        if found is not None and adopt and await self._is_as_wanted(text):
-            self.process, self.adopted = found, True
-            self._attributes.install()
-            await self.charon.connect()
-            logger.info("adopted charon, pid %d", found.pid)
-            return
+        if self.process is not None and not self.process.running:
+            self.ended()
+        found = self.process or await asyncio.to_thread(process.find, self.conf_path)
         if found is not None:
+            healthy = await self.answers()
+            if healthy and adopt and self._is_configured(text):
+                self.adopted = found is not self.process or self.adopted
+                self.process = found
+                self._attributes.install()
+                await self.charon.connect()
+                logger.info("adopted charon, pid %d", found.pid)
+                return
             logger.info("ending the charon of an earlier run, pid %d", found.pid)
+            if not healthy:
+                found.kill()  # it would not hear anything gentler
             await found.end()
+            self.process = None
         self._prepare(text)
         await self._launch(binaries.charon)
 
@@ -189,13 +196,12 @@ class ManagedCharon:
         self.process = None
         return status
 
-    async def _is_as_wanted(self, text: str) -> bool:
-        """Whether the charon that runs has this configuration and answers."""
+    def _is_configured(self, text: str) -> bool:
+        """Whether the charon that runs was started with this configuration."""
         try:
-            configured = self.conf_path.read_text()
+            return self.conf_path.read_text() == text
         except OSError:
             return False
-        return configured == text and await self.answers()
 
     def _prepare(self, text: str) -> None:
         if len(str(self.vici_path)) > SOCKET_PATH_LIMIT:
