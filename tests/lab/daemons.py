@@ -95,6 +95,10 @@ class Daemon:
         """Give its status."""
         return self.ask("GET /status")
 
+    def charon_pid(self) -> int:
+        """Give the process of its charon; 0 while there is none."""
+        return int(self.status()["charon"]["pid"] or 0)
+
     def show(self, *words: str) -> list[str]:
         """Give the command line of another command of the program on the same configuration."""
         program, *_ = self.argv

@@ -8,6 +8,7 @@ EAP password. All get inner addresses of 10.66.0.0/16 and reach the core network
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,7 @@ class Gateway(Daemon):
         sessions = self.ask("GET /sessions")["sessions"]
         assert isinstance(sessions, list)
         return sessions
+
+    def closed(self) -> Counter[str]:
+        """Give how many connections were closed, by reason."""
+        return Counter(self.status()["pump"]["closed"])

@@ -59,11 +59,14 @@ class Stranger:
     """A TCP connection from somewhere to the gateway; a context manager."""
 
     def __init__(self, namespace: Namespace, address: str, port: int = 80) -> None:
-        """Connect."""
+        """Connect; a gateway that resets at once is noted, not raised."""
+        self._refused = False
         self.socket = namespace.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         self.socket.settimeout(5)
         try:
             self.socket.connect((address, port))
+        except ConnectionResetError:
+            self._refused = True
         except BaseException:
             self.socket.close()
             raise
@@ -71,11 +74,14 @@ class Stranger:
     def say(self, data: bytes) -> None:
         """Send `data`; that the gateway has closed already is no error of ours."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.socket.sendall(data)
+            if not self._refused:
+                self.socket.sendall(data)
 
     def closed_within(self, seconds: float) -> bool:
         """Read until the gateway closes; tell whether it did in time."""
         end = time.monotonic() + seconds
+        if self._refused:
+            return True
         while (rest := end - time.monotonic()) > 0:
             self.socket.settimeout(rest)
             try:
