@@ -103,10 +103,10 @@ class Gateway:
     async def _make(self, stack: contextlib.AsyncExitStack) -> Admin:
         config, loaded = self._loaded.config, self._loaded
         preflight.require_privileges()
-        for problem in unusable(config.listen):
-            raise ConfigError(loaded.path, *problem)
         if await api.answers(config.admin):
             raise api.AlreadyRunning(f"{config.admin}: a daemon is running here already; stop it first")
+        for problem in unusable(config.listen):
+            raise ConfigError(loaded.path, *problem)
         stack.enter_context(preflight.own(config.runtime))
         self._advise()
 

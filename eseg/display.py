@@ -61,8 +61,8 @@ def _counted(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def sessions(answer: Json) -> None:
-    """Show the answer of GET /sessions."""
-    columns = ("client", "by", "identity", "inner", "since", "idle", "up", "down", "flow", "IKE_SA")
+    """Show the answer of GET /sessions; two lines for each, so that it fits a terminal of 80 columns."""
+    columns = ("client", "by", "inner, flow", "up, down", "IKE_SA")
     print_table(columns, [_session(session) for session in answer["sessions"]], title="Sessions")
     if answer["problem"]:
         print(f"IKE_SAs cannot be shown: {answer['problem']}")
@@ -73,17 +73,14 @@ def _session(session: Json) -> Sequence[object]:
     seconds = ike["established_seconds"] if ike else None
     if seconds is None and stream:
         seconds = stream["connected_seconds"]
+    client = port_text(session["client"], session["client_port"]) if session["client"] else "–"
+    up, down = (sum(child[f"bytes_{way}"] for child in children) for way in ("in", "out"))
     return (
-        port_text(session["client"], session["client_port"]) if session["client"] else None,
-        session["protocol"],
-        (ike["eap_id"] or ike["remote_id"]) if ike else None,
-        ", ".join(session["inner"]) or None,
-        None if seconds is None else human_seconds(seconds),
-        human_seconds(stream["idle_seconds"]) if stream else None,
-        human_bytes(sum(child["bytes_in"] for child in children)),
-        human_bytes(sum(child["bytes_out"] for child in children)),
-        session["flow"],
-        f"#{ike['unique_id']} {ike['state']}" if ike else None,
+        "\n".join([client, (ike["eap_id"] or ike["remote_id"]) if ike else "nobody yet"]),
+        "\n".join([session["protocol"], "" if seconds is None else human_seconds(seconds)]),
+        "\n".join([*(session["inner"] or ("–",)), session["flow"] or ""]),
+        f"{human_bytes(up)}\n{human_bytes(down)}",
+        f"#{ike['unique_id']}\n{ike['state'].lower()}" if ike else None,
     )
 
 
