@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -72,10 +72,11 @@ class Charon:
         *,
         log_events: bool = False,
         exclusive: bool = False,
+        prepare: Callable[[State], State] = lambda state: state,
     ) -> None:
         """Prepare to talk to `socket_path`; `exclusive` when nobody else configures this charon.
 
-        `log_events` adds charon's log lines to the events.
+        `log_events` adds charon's log lines to the events; `prepare` completes a state before it is loaded.
         """
         self.socket_path = Path(socket_path)
         self.timeout = timeout
@@ -87,6 +88,7 @@ class Charon:
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._subscriptions_lock = threading.Lock()
         self._loader = Loader(self._request, exclusive=exclusive)
+        self._prepare = prepare
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -194,7 +196,7 @@ class Charon:
     async def load(self, state: State) -> None:
         """Add `state` to what charon holds."""
         async with self._loading:
-            await self._loader.load(state)
+            await self._loader.load(self._prepare(state))
 
     async def unload(self, state: State) -> None:
         """Remove what `state` names, of what was loaded here; established SAs are not touched."""
@@ -204,12 +206,12 @@ class Charon:
     async def apply(self, state: State) -> None:
         """Load and unload the difference to what was loaded before; keep the old when charon refuses."""
         async with self._loading:
-            await self._loader.apply(state)
+            await self._loader.apply(self._prepare(state))
 
     async def replace_all(self, state: State) -> None:
         """Make an exclusive charon hold `state` only, whatever a predecessor of ours has left in it."""
         async with self._loading:
-            await self._loader.replace_all(state)
+            await self._loader.replace_all(self._prepare(state))
 
     async def list_sas(self, *, ike: str | int | None = None) -> list[IkeSa]:
         """List IKE_SAs with their CHILD_SAs and counters: all, by connection name, or by unique id."""

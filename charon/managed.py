@@ -78,8 +78,10 @@ class ManagedCharon:
             extra_plugins=extra_plugins,
             extra_settings=extra_settings,
         )
-        self.charon = Charon(self.vici_path, timeout, log_events=log_events, exclusive=True)
         self._attributes = AttributeStore(self.directory, self._settings.wire)
+        self.charon = Charon(
+            self.vici_path, timeout, log_events=log_events, exclusive=True, prepare=self._with_script
+        )
         self.process: process.Process | None = None
         self.adopted = False
         self.restarts = 0
@@ -158,11 +160,7 @@ class ManagedCharon:
 
     async def load(self, state: State) -> None:
         """Hold `state` and nothing else, whatever an earlier run has loaded; established SAs live on."""
-        await self.charon.replace_all(self.with_attributes(state))
-
-    def with_attributes(self, state: State) -> State:
-        """Give `state` with what makes `attributes` work; only needed when not loading through `load`."""
-        return self._attributes.with_script(state) if self.role == "client" else state
+        await self.charon.replace_all(state)
 
     async def supervise(self, on_restart: Callable[[], None] | None = None) -> None:
         """Keep it running, for ever, and loaded; cancel this before `stop`."""
@@ -195,6 +193,10 @@ class ManagedCharon:
         status = self.process.release() if self.process is not None else None
         self.process = None
         return status
+
+    def _with_script(self, state: State) -> State:
+        """Have a client's charon call the script that `attributes` reads from."""
+        return self._attributes.with_script(state) if self.role == "client" else state
 
     def _is_configured(self, text: str) -> bool:
         """Whether the charon that runs was started with this configuration."""
