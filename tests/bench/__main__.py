@@ -18,6 +18,7 @@ from tests.bench.case import QUICK, Settings
 from tests.bench.cases import CASES
 
 REPORT = OUTPUT / "report.json"
+WIDTH = 140
 NAMES = [case.name for case in CASES]
 
 
@@ -49,7 +50,8 @@ def main(rounds: int | None, chosen: str, as_json: bool, quick: bool, output: Pa
     if as_json:
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
     else:
-        Console().print(report.table(results))
+        # Without a terminal rich would guess 80 columns and cut the names.
+        Console(width=None if sys.stdout.isatty() else WIDTH).print(*report.tables(results))
         console.print(f"every sample: {output}")
 
 

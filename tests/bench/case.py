@@ -50,7 +50,6 @@ class Comparison:
     against: str | None = None
     goal: float | None = None
     direction: Literal["at least", "at most"] = "at least"
-    digits: int = 2
 
     def reached(self, value: float) -> bool | None:
         """Whether `value` meets the goal; None without one."""

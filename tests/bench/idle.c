@@ -83,7 +83,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "idle: no such address or count: %s %s\n", argv[1], argv[3]);
         return 2;
     }
-    struct rlimit limit = {count + SPARE_DESCRIPTORS, count + SPARE_DESCRIPTORS};
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+        die("RLIMIT_NOFILE");
+    limit.rlim_cur = count + SPARE_DESCRIPTORS;
+    if (limit.rlim_max < limit.rlim_cur)
+        limit.rlim_max = limit.rlim_cur;
     if (setrlimit(RLIMIT_NOFILE, &limit) == -1)
         die("RLIMIT_NOFILE");
     int epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -20,6 +20,7 @@ struct load {
     atomic_ullong lost;      // bytes that tx gave up on; only where tx can know
     atomic_ullong misshapen; // datagrams at rx of another size than was sent
     atomic_ullong wake_at;   // tx sleeps until `received` is this; NEVER while it is awake
+    atomic_int link_open; // the link's socket would hear a datagram now
     atomic_int stop;
 };
 #define NEVER (~0ULL)

@@ -30,6 +30,7 @@ static int link_socket(void) {
         die("setsockopt");
     if (bind(fd, (struct sockaddr *)&here, sizeof here) == -1)
         die("bind UDP 4500");
+    atomic_store(&load.link_open, 1);
     return fd;
 }
 

@@ -41,7 +41,7 @@ static void send_for_ever(int fd, const unsigned char *block, size_t length) {
     size_t at = 0;
     while (!atomic_load_explicit(&load.stop, memory_order_relaxed)) {
         ssize_t n = send(fd, block + at, length - at, MSG_NOSIGNAL);
-        if (n == -1 && !interrupted())
+        if (n == -1 && !interrupted() && !atomic_load(&load.stop))
             die("send");
         if (n > 0)
             at = (at + (size_t)n) % length; // a block ends where a frame ends
@@ -54,8 +54,8 @@ static void count_for_ever(int fd, size_t payload, size_t frame) {
     unsigned long long raw = 0;
     while (!atomic_load_explicit(&load.stop, memory_order_relaxed)) {
         ssize_t n = recv(fd, block, sizeof block, 0);
-        if (n == 0 || (n == -1 && !interrupted()))
-            die("recv: the connection ended");
+        if ((n == 0 || (n == -1 && !interrupted())) && !atomic_load(&load.stop))
+            die("recv: the connection ended"); // not by the other thread, which may stop first
         if (n > 0) {
             raw += (unsigned long long)n;
             arrived(raw / frame * payload);
@@ -99,12 +99,16 @@ void tcp_rx(void) {
 void stream_tx(void) {
     static unsigned char block[BLOCK];
     size_t length = frames(block, 64000);
+    while (!atomic_load(&load.link_open) && !atomic_load(&load.stop))
+        usleep(1000);
     send_for_ever(connected(), block, length);
 }
 
 void stream_rx(void) {
     unsigned char first[MAX_SIZE + HEADER];
     size_t length = frames(first, 0);
+    while (!atomic_load(&load.link_open) && !atomic_load(&load.stop))
+        usleep(1000);
     int fd = connected();
     if (send(fd, first, length, MSG_NOSIGNAL) != (ssize_t)length)
         die("send of the first frame");

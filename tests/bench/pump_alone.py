@@ -17,6 +17,7 @@ from tests.bench import build
 from tests.bench.case import Case, Comparison, Metrics, Settings, Variant
 from tests.bench.pump_lab import PORT, PumpHost, pump_lab
 from tests.lab.topology import GW, UE
+from tests.lab.wait import until
 
 CONGESTION = "cubic"
 PLAIN_PORT = 8080
@@ -64,7 +65,9 @@ def _measure(host: PumpHost, settings: Settings, path: Path) -> Metrics:
         argv, check=False, capture_output=True, text=True, timeout=settings.seconds + SPARE_SECONDS
     )
     if done.returncode != 0:
-        raise RuntimeError(f"{path.name}: {' '.join(argv)}: {done.stderr.strip()}; pump: {host.ask()}")
+        raise RuntimeError(f"{path.name}: {' '.join(argv)}: {done.stderr.strip()}; pump: {host.story()}")
+    # What the sender had written still flows; the next one's sink must not get it.
+    until(lambda: host.ask()["counters"]["connections_open"] == 0, SPARE_SECONDS, "the pump is idle again")
     figures = json.loads(done.stdout)
     if path.kind != "tcp" and figures["misshapen"]:
         raise RuntimeError(f"{path.name}: {figures['misshapen']} datagrams of another size than was sent")

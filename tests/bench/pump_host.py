@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that is nothing but a pump on a gateway's link: no charon, no control plane.
 
-Started inside the gateway's namespace. Says `ready` when it listens; answers each line of its standard
-input with one line of JSON (its counters and its memory); ends, and takes the link down, at the end of
-input.
+Started inside the gateway's namespace. Says how many descriptors it may have when it listens; answers
+each line of its standard input with one line of JSON (its counters and its memory); ends, and takes the
+link down, at the end of input.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import sys
@@ -18,14 +19,24 @@ from tpkt.link import GatewayLink, GatewayLinkConfig
 from tpkt.pump import Limits, Pump, PumpConfig
 
 POOL = IPv4Network("198.18.0.0/15")
-DESCRIPTORS = 65_536
+PLENTY = 65_536
 # What is measured is what the pump can do, not what it is told to refuse; and nobody here speaks IKE.
 LIMITS = Limits(
-    half_identified=DESCRIPTORS,
-    half_identified_per_source=DESCRIPTORS,
+    half_identified=PLENTY,
+    half_identified_per_source=PLENTY,
     accepts_per_second_per_source=0,
     ike_seconds=0,
 )
+
+
+def raise_descriptors() -> int:
+    """Allow this process as many descriptors as it may have; give their number."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # not everybody may raise the hard limit, root included
+        resource.setrlimit(resource.RLIMIT_NOFILE, (PLENTY, max(hard, PLENTY)))
+        return PLENTY
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def private_bytes() -> int:
@@ -36,14 +47,14 @@ def private_bytes() -> int:
 
 def main(instance: str, address: str, port: int, workers: int) -> None:
     """Serve until standard input ends."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+    descriptors = raise_descriptors()
     with GatewayLink(GatewayLinkConfig(instance=instance, pool4=POOL)) as link:
         config = PumpConfig(
             role="gateway", namespace=link.namespace, workers=workers, pool4=POOL, pool6=None, limits=LIMITS
         )
         with Pump(config) as pump:
             pump.listen(address, port)
-            print("ready", flush=True)
+            print(descriptors, flush=True)
             for _ in sys.stdin:
                 answer = {"private_bytes": private_bytes(), "counters": pump.counters()}
                 print(json.dumps(answer), flush=True)

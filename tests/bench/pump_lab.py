@@ -25,7 +25,7 @@ class PumpHost:
     """The running pump and the network around it."""
 
     topology: Topology
-    pid: int
+    descriptors: int  # that it may have
     _stdin: IO[bytes]
     _stdout: IO[bytes]
 
@@ -35,6 +35,10 @@ class PumpHost:
         self._stdin.flush()
         answer: dict[str, Any] = json.loads(_line(self._stdout, ANSWER_SECONDS))
         return answer
+
+    def story(self) -> str:
+        """Give what it has counted, for an error message."""
+        return ", ".join(f"{name} {value}" for name, value in self.ask()["counters"].items() if value)
 
     def identified(self) -> int:
         """Give how many connections it has recognised, whatever they speak."""
@@ -61,8 +65,8 @@ def pump_lab(*, congestion: str, workers: int = 1) -> Iterator[PumpHost]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            _line(process.stdout, START_SECONDS)
-            yield PumpHost(topology, process.pid, process.stdin, process.stdout)
+            descriptors = int(_line(process.stdout, START_SECONDS))
+            yield PumpHost(topology, descriptors, process.stdin, process.stdout)
         finally:
             process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from tests.bench.case import Case, Comparison, Settings
@@ -82,25 +83,27 @@ def _sysctl(key: str) -> str:
     return Path("/proc/sys", key).read_text(encoding="ascii").strip()
 
 
-def table(results: Sequence[tuple[Case, Samples]]) -> Table:
-    """Give the table that the bench prints."""
-    shown = Table(title="medians; ratio = ours / against", title_justify="left")
-    for name in ("", "ours", "", "against", "", "ratio", "goal", ""):
-        shown.add_column(name, justify="right" if name in {"ratio", "goal"} else "left")
-    for case, samples in results:
-        shown.add_section()
-        shown.add_row(f"[bold]{case.title}[/]")
-        for row in rows(case, samples):
-            shown.add_row(*_cells(row))
-    return shown
+def tables(results: Sequence[tuple[Case, Samples]]) -> list[Table]:
+    """Give the tables that the bench prints, one a case."""
+    return [_table(case, rows(case, samples)) for case, samples in results]
+
+
+def _table(case: Case, shown: Sequence[Row]) -> Table:
+    table = Table(title=case.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for name in ("", "median", "against", "median", "ratio", "goal", ""):
+        table.add_column(
+            name, no_wrap=True, justify="right" if name in {"median", "ratio", "goal"} else "left"
+        )
+    for row in shown:
+        table.add_row(*_cells(row))
+    return table
 
 
 def _cells(row: Row) -> list[str]:
     verdict = {None: "", True: "[green]reached[/]", False: "[red]missed[/]"}[row.reached]
     sign = "≥" if row.direction == "at least" else "≤"
     return [
-        f"  {row.metric}",
-        row.ours,
+        f"{row.ours}: {row.metric}",
         _figure(row.ours_median, row.unit),
         row.against or "",
         "" if row.against_median is None else _figure(row.against_median, row.unit),
@@ -111,4 +114,4 @@ def _cells(row: Row) -> list[str]:
 
 
 def _figure(value: float, unit: str) -> str:
-    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return (f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}").rstrip()
