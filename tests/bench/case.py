@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Metrics = Mapping[str, float]
+Direction = Literal["at least", "at most"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class Comparison:
     ours: str
     against: str | None = None
     goal: float | None = None
-    direction: Literal["at least", "at most"] = "at least"
+    direction: Direction = "at least"
 
     def reached(self, value: float) -> bool | None:
         """Whether `value` meets the goal; None without one."""

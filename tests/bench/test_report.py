@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bench's arithmetic and its honesty: medians, ratios, goals; and that the cases without charons still run."""
+"""The bench's arithmetic and honesty: medians, ratios, goals; and that the cases without charons still run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from tests.bench import measure, report
 from tests.bench.__main__ import main
-from tests.bench.case import Case, Comparison, Settings, Variant
+from tests.bench.case import Case, Comparison, Direction, Settings, Variant
 
 
 def case(*comparisons: Comparison, order: list[str] | None = None) -> Case:
@@ -43,10 +43,11 @@ def run(tried: Case) -> list[report.Row]:
     [(1.5, "at least", True), (1.6, "at least", False), (1.5, "at most", True), (1.4, "at most", False)],
 )
 def test_the_ratio_of_the_medians_is_held_against_the_goal(
-    goal: float, direction: str, reached: bool
+    goal: float, direction: Direction, reached: bool
 ) -> None:
-    way = "at least" if direction == "at least" else "at most"
-    compared = Comparison(metric="speed", unit="", ours="ours", against="theirs", goal=goal, direction=way)
+    compared = Comparison(
+        metric="speed", unit="", ours="ours", against="theirs", goal=goal, direction=direction
+    )
     (row,) = run(case(compared))
     assert (row.ours_median, row.against_median, row.ratio) == (3.0, 2.0, 1.5)
     assert row.reached is reached
