@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bench's arithmetic and honesty: medians, ratios, goals; and that the cases without charons still run."""
+"""The bench's arithmetic and honesty: medians, ratios, goals; and that the cases without charons run."""
 
 from __future__ import annotations
 
