@@ -17,7 +17,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from charon import CharonError
+from charon import CharonError, CharonRefused
 from eseg import preflight
 from eseg.admin import Admin
 from eseg.config import Config
@@ -115,7 +115,11 @@ class Gateway:
         await _whole(link.up)
         front = stack.enter_context(Front(config, link.namespace))
         strongswan = Strongswan(config, state_of(loaded), loaded.material.settings)
-        await stack.enter_async_context(strongswan)
+        try:
+            await stack.enter_async_context(strongswan)
+        except CharonRefused as error:
+            refusal = f"charon refuses a part of it: {error.what}"
+            raise ConfigError(loaded.path, "", refusal, "correct that part") from error
         strongswan.supervise(self._fail)
         front.listen()
 

@@ -10,12 +10,13 @@ Clients come over plain UDP here: what TCP carries is the whole path's business 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeVar
 
 from charon import Auth, Certificate, Child, Connection, IkeSa, ManagedCharon, PrivateKey, State
 from tests.lab import netns
@@ -26,6 +27,7 @@ from tests.lab.toml import Value
 from tests.lab.topology import GW, GW_CORE, GW_V6
 from tests.lab.wait import until, until_async
 
+T = TypeVar("T")
 HOST = "198.51.100.9"
 
 
@@ -84,15 +86,23 @@ class Ground:
         except TimeoutError:
             assert self.traces() == []
 
-    @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
+    @contextlib.contextmanager
+    def charon(self, namespace: Namespace, role: Literal["client", "gateway"]) -> Iterator[Sync]:
+        """Run a charon of the test's own in `namespace`."""
+        directory = self.directory / f"{role}-{namespace.name}"
+        with asyncio.Runner() as runner:
+            charon = ManagedCharon(directory, role, netns=namespace.path)
+            try:
+                runner.run(charon.start())
+                yield Sync(charon, runner)
+            finally:
+                runner.run(charon.stop())
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[Client]:
         """Give a client over plain UDP: a charon of its own in `host`."""
-        charon = ManagedCharon(self.directory / f"host-{self.prefix}", "client", netns=self.host.path)
-        try:
-            await charon.start()
+        with self.charon(self.host, "client") as charon:
             yield Client(self, charon)
-        finally:
-            await charon.stop()
 
     def close(self) -> None:
         """Remove everything."""
@@ -111,12 +121,24 @@ class Ground:
         self.close()
 
 
+class Sync:
+    """A charon and the event loop it lives in, for tests that wait for processes as well."""
+
+    def __init__(self, managed: ManagedCharon, runner: asyncio.Runner) -> None:
+        """Use `managed`, which runs."""
+        self.managed, self._runner = managed, runner
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Do it, and give what it gives."""
+        return self._runner.run(coroutine)
+
+
 class Client:
     """A client with a certificate, over UDP 4500."""
 
-    def __init__(self, ground: Ground, charon: ManagedCharon) -> None:
-        """Use `charon`, which runs."""
-        self._ground, self.charon = ground, charon
+    def __init__(self, ground: Ground, charon: Sync) -> None:
+        """Use `charon`."""
+        self._ground, self._charon = ground, charon
 
     def state(self) -> State:
         """Give what the client's charon is told."""
@@ -139,18 +161,19 @@ class Client:
             certificates=(Certificate(data=ca),),
         )
 
-    async def connect(self) -> IkeSa:
+    def connect(self) -> IkeSa:
         """Establish the tunnel."""
-        await self.charon.load(self.state())
-        return await self.again()
+        self._charon.run(self._charon.managed.load(self.state()))
+        return self._charon.run(self._established())
 
-    async def again(self) -> IkeSa:
-        """Ask for it until it stands: a charon that has just come up may refuse the first time."""
+    async def _established(self) -> IkeSa:
+        """Ask for it until it stands: a gateway that has just come up may refuse the first time."""
+        charon = self._charon.managed.charon
 
         async def up() -> IkeSa | None:
-            sas = await self.charon.charon.list_sas()
+            sas = await charon.list_sas()
             if not sas:
-                await self.charon.charon.initiate("core", "home")
+                await charon.initiate("core", "home")
             return next((sa for sa in sas if sa.established and sa.children), None)
 
         return await until_async(up, 15, "the client's tunnel stands")

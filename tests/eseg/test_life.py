@@ -84,9 +84,9 @@ def test_a_connection_without_an_ike_sa_is_shown_then_closed_and_counted(
     until_status(ground, lambda s: s["deadlines"]["no_ike_sa"] == before + 1, 5, "it is counted")
 
 
-async def test_a_client_over_udp_is_a_session_and_reaches_the_core(ground: Ground) -> None:
-    async with ground.client() as client:
-        sa = await client.connect()
+def test_a_client_over_udp_is_a_session_and_reaches_the_core(ground: Ground) -> None:
+    with ground.client() as client:
+        sa = client.connect()
         assert client.reaches_core()
         (session,) = ground.json("sessions")["sessions"]
         assert (session["protocol"], session["client"], session["flow"]) == ("udp", HOST, None)
@@ -123,8 +123,11 @@ def test_a_reload_changes_who_may_connect_and_nothing_else(ground: Ground) -> No
 
         ground.configure(("workers = 2", "workers = 1"))
         assert "gateway changed; restart" in ground.refused("reload")
-        ground.gateway.config.write_text("nonsense")
-        assert "is not TOML" in ground.refused("reload")
+        ground.configure(("workers = 1", "workers = 2"), ('name = "inner"', 'name = "outer"'))
+        assert "the old configuration holds" in ground.refused("reload")
+        ground.configure(('name = "outer"', 'name = "inner"'), ("aes128gcm16-prfsha256-x25519", "rot13"))
+        assert "the old configuration holds" in ground.refused("reload")
+        assert ground.gateway.status()["config_hash"] == answer["config_hash"]
     finally:
         ground.gateway.config.write_text(text)
     os.kill(ground.gateway.pid, signal.SIGHUP)
