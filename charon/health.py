@@ -13,11 +13,11 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 from charon.control import Charon
 from charon.errors import CharonError, CharonRefused, CharonTimeout
-from charon.sas import text
 from charon.session import CommandSession
 from charon.types import State
 
@@ -45,7 +45,8 @@ class Health:
     reason: str = ""
 
 
-# Who answers: the process, and since when it runs. A charon restarted under the same pid is another charon.
+# Who answers: the process, and since when it runs. A charon restarted under the same pid is another charon. What
+# charon itself tells of its start is of no use: it is computed anew each time and comes out a second off.
 _Identity = tuple[int, str]
 
 
@@ -96,8 +97,8 @@ class Watch:
             session = CommandSession(self._charon.socket_path, ANSWER_SECONDS)
             await session.open()
             self._session = session
-        answer = await self._session.request("stats")
-        return self._session.pid, text(answer["uptime"], "since")
+        await self._session.request("stats")
+        return self._session.pid, _started(self._session.pid)
 
     async def _return(self, identity: _Identity) -> Health:
         """Charon is there, but not as we knew it: new to us, another process, or our sessions broke."""
@@ -121,6 +122,15 @@ class Watch:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+
+def _started(pid: int) -> str:
+    """Give when a process began, in clock ticks since boot (proc(5), field 22); "" when it is out of sight."""
+    try:
+        fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return fields[19]
 
 
 def _level(health: Health) -> int:
