@@ -102,10 +102,18 @@ class Front:
 
     async def report(self) -> None:
         """Write the pump's events to the log, for ever."""
+        speakers: set[int] = set()
         async for event in self.pump.events():
-            if event.kind in (EventKind.LINK_DOWN, EventKind.LINK_UP):
-                self._refused = event.kind is EventKind.LINK_DOWN
-            log(event)
+            match event.kind:
+                case EventKind.LINK_DOWN | EventKind.LINK_UP:
+                    self._refused = event.kind is EventKind.LINK_DOWN
+                case EventKind.FIRST_IKE:
+                    speakers.add(event.connection)
+                case EventKind.LOST:
+                    speakers &= {connection.id for connection in self.pump.connections()}
+            log(event, news=event.connection in speakers)
+            if event.kind is EventKind.CLOSED:
+                speakers.discard(event.connection)
 
     @property
     def link_works(self) -> bool:
@@ -117,8 +125,8 @@ class Front:
         return not self._refused
 
 
-def log(event: PumpEvent) -> None:
-    """Write one event of the pump as one line."""
+def log(event: PumpEvent, *, news: bool) -> None:
+    """Write one event of the pump as one line; the end of a connection that spoke IKE is `news`."""
     client = port_text(*event.remote)
     match event.kind:
         case EventKind.FIRST_IKE:
@@ -131,8 +139,7 @@ def log(event: PumpEvent) -> None:
                 event.spi_i,
             )
         case EventKind.CLOSED:
-            # Only a client that spoke IKE is news; a port scan is not.
-            level = logging.INFO if event.spi_i else logging.DEBUG
+            level = logging.INFO if news else logging.DEBUG
             logger.log(level, "connection %d: %s closed: %s", event.connection, client, event.reason.sentence)
         case EventKind.LIMIT:
             logger.warning("refused %s: %s", client, event.reason.sentence)
