@@ -45,8 +45,8 @@ class Health:
     reason: str = ""
 
 
-# Who answers: the process, and since when it runs. A charon restarted under the same pid is another charon. What
-# charon itself tells of its start is of no use: it is computed anew each time and comes out a second off.
+# Who answers: the process, and since when it runs. A charon restarted under the same pid is another charon.
+# What charon itself tells of its start is of no use: it is computed anew each time, and a second off at times.
 _Identity = tuple[int, str]
 
 
@@ -125,7 +125,7 @@ class Watch:
 
 
 def _started(pid: int) -> str:
-    """Give when a process began, in clock ticks since boot (proc(5), field 22); "" when it is out of sight."""
+    """Give when a process began, in ticks since boot (proc(5), field 22); "" when it is out of sight."""
     try:
         fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
     except OSError:
