@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of the machine before anything is made: ports, rights, the runtime directory; and figures."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from eseg import preflight
+from eseg.config import Listen
+from eseg.front import log
+from eseg.listener import holder, unusable
+from eseg.metrics import page
+from eseg.preflight import PreflightError
+from eseg.ranges import endpoint
+from eseg.systemd import notify
+from tests.eseg.test_cli import sample_status
+from tpkt.errors import CloseReason
+from tpkt.pump import EventKind, PumpEvent
+from tpkt.sniff import Protocol
+
+
+@pytest.mark.parametrize(
+    ("taken", "wanted", "collides"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("127.0.0.2", "127.0.0.1", False),
+        ("::1", "::1", True),
+        ("::1", "::", True),
+    ],
+)
+def test_a_port_in_use_is_told_with_its_holder(taken: str, wanted: str, collides: bool) -> None:
+    family = socket.AF_INET6 if ":" in taken else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        # As another gateway would: without asking first, a second socket could be bound beside it.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((taken, 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        problems = list(unusable([Listen(address=wanted, port=port)]))
+    if not collides:
+        assert problems == []
+        return
+    ((key, problem, cure),) = problems
+    assert key == "listen[0].port"
+    assert f"(pid {os.getpid()})" in problem
+    assert cure
+
+
+def test_a_port_that_nobody_has_has_no_holder() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))  # bound and not listening
+        assert holder(ip_address("127.0.0.1"), sock.getsockname()[1]) is None
+
+
+def test_a_runtime_directory_has_one_owner_and_keeps_no_trace(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    with preflight.own(directory):
+        assert directory.stat().st_mode & 0o777 == 0o700
+        with pytest.raises(PreflightError, match="another gateway runs"), preflight.own(directory):
+            pass
+    assert list(directory.iterdir()) == []
+    with preflight.own(directory):
+        pass
+
+
+def test_a_runtime_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(PreflightError, match=r"set gateway\.runtime"),
+        preflight.own(tmp_path / "file" / "run"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        ("[::1]:9464", ("::1", 9464)),
+        ("::1:9464", None),
+        ("[127.0.0.1]:1", None),
+        ("127.0.0.1", None),
+        ("127.0.0.1:0", None),
+        ("127.0.0.1:65536", None),
+        ("localhost:80", None),
+        ("127.0.0.1:²", None),
+        ("", None),
+    ],
+)
+def test_endpoints(text: str, found: tuple[str, int] | None) -> None:
+    assert endpoint(text) == found
+
+
+def test_a_scrape_is_what_prometheus_reads() -> None:
+    families = {
+        family.name: {frozenset(sample.labels.values()): sample.value for sample in family.samples}
+        for family in text_string_to_metric_families(page(sample_status(), {"tpkt": 2}).decode())
+    }
+    assert families["eseg_healthy"] == {frozenset(): 0.0}
+    assert families["eseg_closed"][frozenset({"http"})] == 2.0
+    assert families["eseg_dropped"][frozenset({"link_to_stream", "queue_full"})] == 7.0
+    assert families["eseg_bytes"][frozenset({"stream_to_link"})] == 1000.0
+    assert families["eseg_sessions"] == {frozenset({"tpkt"}): 2.0}
+    assert families["eseg_deadline_closed"][frozenset({"no_ike_sa"})] == 1.0
+    assert "eseg_ike_sas" not in families, "what is not known is not 0"
+
+
+def event(kind: EventKind, reason: CloseReason = CloseReason.NONE) -> PumpEvent:
+    remote, local = ("192.0.2.2", 40000), ("198.51.100.2", 80)
+    return PumpEvent(kind, 1, reason, Protocol.TPKT, remote, local, "198.18.0.20", "0011", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("told", "news", "level"),
+    [
+        (event(EventKind.FIRST_IKE), False, logging.INFO),
+        (event(EventKind.CLOSED, CloseReason.FIN), True, logging.INFO),
+        (event(EventKind.CLOSED, CloseReason.HTTP), False, logging.DEBUG),
+        (event(EventKind.LIMIT, CloseReason.LIMIT_RATE), False, logging.WARNING),
+        (event(EventKind.LINK_DOWN), False, logging.ERROR),
+        (event(EventKind.ACCEPTED), False, logging.DEBUG),
+    ],
+)
+def test_strangers_cannot_fill_the_log(
+    caplog: pytest.LogCaptureFixture, told: PumpEvent, news: bool, level: int
+) -> None:
+    with caplog.at_level(logging.DEBUG, "eseg.front"):
+        log(told, news=news)
+    (record,) = caplog.records
+    assert record.levelno == level
+
+
+def test_systemd_is_told_when_it_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notify("READY=1")  # nobody asked
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        notify("READY=1", "STATUS=ready")
+        assert manager.recv(100) == b"READY=1\nSTATUS=ready"
+    notify("READY=1")  # whoever asked is gone
