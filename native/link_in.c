@@ -55,10 +55,12 @@ void tp_link_readable(struct tp_worker *w, struct tp_link_socket *socket)
             tp_count(&w->counters, TP_C_link_to_stream_no_connection, segments);
             continue;
         }
-        for (uint32_t at = 0; at < one->length; at += one->segment) {
+        uint32_t at = 0;
+        do { /* once for an empty datagram too */
             uint32_t left = one->length - at;
             datagram_in(w, conn, socket->port, one->data + at, left < one->segment ? left : one->segment);
-        }
+            at += one->segment;
+        } while (at < one->length);
     }
     if (count > 0)
         tp_watch_worked(w->watch, w->now);

@@ -8,7 +8,7 @@ void tp_watch_open(struct tp_watch *watch, struct tp_events *events)
     pthread_mutex_init(&watch->lock, NULL);
     watch->events = events;
     atomic_init(&watch->down, false);
-    watch->told_at = 0;
+    watch->gone_at = 0;
 }
 
 void tp_watch_close(struct tp_watch *watch)
@@ -21,9 +21,10 @@ static bool tell(struct tp_watch *watch, bool down, const struct tp_address *flo
     bool news = false;
     pthread_mutex_lock(&watch->lock);
     if (atomic_load_explicit(&watch->down, memory_order_relaxed) != down &&
-        (watch->told_at == 0 || now - watch->told_at >= TP_SECOND)) {
+        (!down || watch->gone_at == 0 || now - watch->gone_at >= TP_SECOND)) {
         news = true;
-        watch->told_at = now;
+        if (down)
+            watch->gone_at = now;
         atomic_store_explicit(&watch->down, down, memory_order_relaxed);
     }
     pthread_mutex_unlock(&watch->lock);

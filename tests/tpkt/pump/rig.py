@@ -14,7 +14,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -24,12 +24,13 @@ from tpkt.decoder import Decoder
 from tpkt.errors import CloseReason
 from tpkt.link import ClientLink, ClientLinkConfig, GatewayLink, GatewayLinkConfig
 from tpkt.pump import EventKind, Limits, Pump, PumpConfig, PumpEvent
-from tpkt.wire import NON_ESP_MARKER, Framing, encode
+from tpkt.wire import NON_ESP_MARKER, Framing, encode, encode_rfc9329
 
 UE, GW = "192.0.2.2", "192.0.2.1"
 UE_V6, GW_V6 = "2001:db8:1::2", "2001:db8:1::1"
 POOL4, POOL6 = IPv4Network("198.18.0.0/15"), IPv6Network("2001:2::/64")
 SECONDS = 5.0
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not in the socket module
 Address = tuple[str, int]
 
 
@@ -75,8 +76,6 @@ class Network:
 
     @contextlib.contextmanager
     def client_link(self) -> Iterator[ClientLink]:
-        from ipaddress import IPv4Address, IPv6Address
-
         link = ClientLink(
             ClientLinkConfig(instance=self.prefix, gateways=(IPv4Address(GW), IPv6Address(GW_V6)))
         )
@@ -95,16 +94,15 @@ class Peer:
     def __init__(self, sock: socket.socket, framing: Framing = Framing.TPKT) -> None:
         self.socket = sock
         self.socket.settimeout(SECONDS)
+        self.framing = framing
         self._decoder = Decoder(framing)
-
-    @property
-    def address(self) -> Address:
-        name = self.socket.getsockname()
-        return name[0], name[1]
+        name = sock.getsockname()
+        self.address: Address = (name[0], name[1])
 
     def send(self, *payloads: bytes) -> None:
-        """Send payloads as TPKT' frames, in one write."""
-        self.socket.sendall(b"".join(encode(payload) for payload in payloads))
+        """Send payloads as frames, in one write."""
+        encoder = encode if self.framing is Framing.TPKT else encode_rfc9329
+        self.socket.sendall(b"".join(encoder(payload) for payload in payloads))
 
     def send_bytes(self, data: bytes) -> None:
         self.socket.sendall(data)
@@ -139,7 +137,9 @@ class Peer:
 class Rig:
     """A running pump of either role, its peers and its charon; everything is closed with it."""
 
-    def __init__(self, network: Network, namespace: str, role: Literal["gateway", "client"], **options: Any) -> None:
+    def __init__(
+        self, network: Network, namespace: str, role: Literal["gateway", "client"], **options: Any
+    ) -> None:
         self.network = network
         limits = Limits(**{name: options.pop(name) for name in list(options) if name in Limits.__slots__})
         gateway = role == "gateway"
@@ -177,7 +177,7 @@ class Rig:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         sock = self.home.socket(family, socket.SOCK_DGRAM)
         self._closing.callback(sock.close)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
         sock.bind((address, port))
         sock.settimeout(SECONDS)
         return sock
@@ -185,10 +185,21 @@ class Rig:
     def connect(self, port: int, address: str = GW, framing: Framing = Framing.TPKT) -> Peer:
         """A peer's connection to the pump."""
         sock = self.network.ue.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-        peer = Peer(sock, framing)
-        self._closing.callback(peer.close)
+        self._closing.callback(sock.close)
+        sock.settimeout(SECONDS)
         sock.connect((address, port))
-        return peer
+        return Peer(sock, framing)
+
+    def knock(self, port: int) -> Address:
+        """A peer that is refused; its address."""
+        with self.network.ue.socket() as sock:
+            sock.settimeout(SECONDS)
+            sock.bind((UE, 0))
+            with contextlib.suppress(ConnectionResetError):
+                sock.connect((GW, port))
+                sock.recv(1)
+            name = sock.getsockname()
+            return name[0], name[1]
 
     def connected(self) -> tuple[socket.socket, Peer]:
         """A TCP connection from ue to gw: the ue's end to be adopted, and the gateway's end."""
@@ -233,3 +244,6 @@ class Rig:
 
     def non_zero(self) -> dict[str, int]:
         return {name: value for name, value in self.pump.counters().items() if value}
+
+
+Maker = Callable[..., Rig]  # a fixture's gift: a rig with the options given

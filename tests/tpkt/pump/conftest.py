@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One network and one link for a module's tests; each test has a pump of its own on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.tpkt.pump.rig import Network
+from tpkt.link import ClientLink, GatewayLink
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with Network() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def gateway_link(network: Network) -> Iterator[GatewayLink]:
+    with network.gateway_link() as link:
+        yield link
+
+
+@pytest.fixture(scope="module")
+def client_link(network: Network) -> Iterator[ClientLink]:
+    with network.client_link() as link:
+        yield link
