@@ -46,7 +46,7 @@ class Health:
 
 
 # Who answers: the process, and since when it runs. A charon restarted under the same pid is another charon.
-# What charon itself tells of its start is of no use: it is computed anew each time, and a second off at times.
+# What charon itself tells of its start is of no use: it is computed anew each time, at times a second off.
 _Identity = tuple[int, str]
 
 
