@@ -82,8 +82,12 @@ class Pump:
                 os.close(self._event_fd)
 
     def __enter__(self) -> Pump:
-        """Start."""
-        self.start()
+        """Start; what could not start is closed."""
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(

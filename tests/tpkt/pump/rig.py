@@ -159,8 +159,7 @@ class Rig:
         self.home, self.here, self.here_v6 = (network.gw, GW, GW_V6) if gateway else (network.ue, UE, UE_V6)
 
     def __enter__(self) -> Self:
-        self._closing.callback(self.pump.close)
-        self.home.call(self.pump.start)
+        self.home.call(self._closing.enter_context, self.pump)
         return self
 
     def __exit__(
