@@ -28,6 +28,10 @@ SecondsOrOff = Annotated[float, Meta(ge=0, le=86_400)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}$")]
 # Linux refuses device names longer than 15 characters; the link appends nothing to this one.
 Device = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$")]
+# Modern and fast first, then for who needs 256 bits, then what others support.
+PROPOSALS = ("aes128gcm16-prfsha256-x25519", "aes256gcm16-prfsha384-ecp384", "aes256-sha256-modp2048")
+# The first has no key exchange of its own: rekeying is then one cheap message each way.
+ESP_PROPOSALS = ("aes128gcm16", "aes128gcm16-x25519", "aes256gcm16-ecp384", "aes256-sha256-modp2048")
 RemoteAuth = Literal["pubkey", "psk", "eap-md5", "eap-mschapv2", "eap-tls", "eap-radius"]
 
 
@@ -109,7 +113,7 @@ class Child(Section, frozen=True, kw_only=True):
 
     name: Name = "core"
     local_ts: Annotated[tuple[str, ...], Meta(min_length=1)]
-    esp_proposals: tuple[str, ...] = ()
+    esp_proposals: tuple[str, ...] = ESP_PROPOSALS
     rekey_seconds: SecondsOrOff | None = None
 
 
@@ -120,9 +124,10 @@ class Connection(Section, frozen=True, kw_only=True):
     local_addrs: tuple[str, ...] = ()
     local: Local
     remote: Remote
-    proposals: tuple[str, ...] = ()
+    proposals: tuple[str, ...] = PROPOSALS
+    mobike: bool = False
     pools: tuple[str, ...] = ()
-    dpd_seconds: SecondsOrOff = 30.0
+    dpd_seconds: SecondsOrOff = 60.0
     rekey_seconds: SecondsOrOff | None = None
     children: Annotated[tuple[Child, ...], Meta(min_length=1)]
 

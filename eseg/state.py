@@ -21,6 +21,8 @@ from eseg.loader import Loaded
 
 # A client that opens a new IKE_SA has lost the old one: its inner address and policies are replaced at once.
 UNIQUE = "replace"
+# Two paths at the same time, while a tunnel moves, reorder more than charon's default of 32 packets at speed.
+REPLAY_WINDOW = 1024
 
 
 def state_of(loaded: Loaded) -> State:
@@ -63,6 +65,10 @@ def _connection(item: config.Connection, material: Material) -> Connection:
         children=tuple(_child(child) for child in item.children),
         proposals=item.proposals,
         pools=item.pools,
+        # Without MOBIKE charon follows the source of any authenticated message: that is how a tunnel moves to
+        # another connection, or to UDP, within one round trip.
+        mobike=item.mobike,
+        reauth_time=0,  # reauthentication would cut the traffic
         dpd_delay=round(item.dpd_seconds),
         rekey_time=None if item.rekey_seconds is None else round(item.rekey_seconds),
         unique=UNIQUE,
@@ -76,6 +82,8 @@ def _child(child: config.Child) -> Child:
         name=child.name,
         local_ts=child.local_ts,
         esp_proposals=child.esp_proposals,
+        copy_dscp="out",  # queues on the way know voice by it; what comes from outside is not believed
+        replay_window=REPLAY_WINDOW,
         rekey_time=None if child.rekey_seconds is None else round(child.rekey_seconds),
     )
 
