@@ -33,11 +33,10 @@ _WHY = {CloseReason.RESET: Why.RESET, CloseReason.FIN: Why.CLOSED, CloseReason.F
 
 async def dial_tcp(address: Address, rung: Rung) -> Stream:
     """Connect, and see IKE answered in the first frame."""
-    name = f"TCP {rung.port}"
     loop = asyncio.get_running_loop()
     end = loop.time() + rung.probe_seconds
     sock = await open_tcp(address, rung.port, seconds=rung.probe_seconds)
-    return await probe_stream(sock, name, seconds=max(0.1, end - loop.time()))
+    return await probe_stream(sock, rung.title, seconds=max(0.1, end - loop.time()))
 
 
 # Who opens a stream rung. A further transport is a further line here and a further rung.
@@ -241,7 +240,7 @@ class Carrier:
         why = _WHY.get(reason, Why.CLOSED)
         sentence = reason.sentence if reason is not CloseReason.NONE else "it has ended"
         if self.on_stream_lost is not None:
-            self.on_stream_lost(name, Failure(why, f"{name}: the connection broke: {sentence}"))
+            self.on_stream_lost(name, Failure(why, f"the connection broke: {sentence}"))
 
 
 async def whole(function: Callable[[], None]) -> None:

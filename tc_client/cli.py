@@ -71,6 +71,27 @@ def run(path: Path, verbose: bool) -> None:
 @main.command()
 @_config
 @_json
+def check(path: Path, as_json: bool) -> None:
+    """Check the configuration, and the key and certificates that it names."""
+    path = path.absolute()
+    try:
+        warnings = [str(warning) for warning in loader.load(path).material.warnings]
+    except ConfigError as error:
+        if as_json:
+            console.print_json({"ok": False, "error": str(error), "warnings": []})
+            raise SystemExit(console.EXIT_ERROR) from None
+        console.fail(error)
+    if as_json:
+        console.print_json({"ok": True, "error": None, "warnings": warnings})
+        return
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{path}: fit for use")
+
+
+@main.command()
+@_config
+@_json
 @click.option("--seconds", default=UP_SECONDS, show_default=True, help="How long to wait for the tunnel.")
 @click.option("--no-wait", is_flag=True, help="Only ask for it; do not wait.")
 def up(path: Path, as_json: bool, seconds: float, no_wait: bool) -> None:

@@ -97,7 +97,7 @@ class Climber:
 
     def _sa_lost(self, reason: str) -> None:
         """Charon reports that the IKE_SA is gone."""
-        logger.warning("%s", reason)
+        logger.info("%s", reason)
         if self.ladder.sa:
             self.tell(SaLost(reason))
 
@@ -141,7 +141,7 @@ class Climber:
             case Clear():
                 self._chore(self._clear, "clear")
             case Stand(rung):
-                logger.info("%s carries the tunnel: %s", rung.name, self.ladder.record.why)
+                logger.info("%s carries the tunnel: %s", rung.title, self.ladder.record.why)
                 self._monitor = tasks.create_task(self._watch_path(rung), name="path-monitor")
             case GiveUp(reason):
                 self._turn += 1
@@ -201,7 +201,7 @@ class Climber:
 
     async def _attempt(self, rung: Rung) -> str:
         await self._carrier.open(rung)
-        await self._strongswan.establish(rung.name, rung.attempt_seconds)
+        await self._strongswan.establish(rung.title, rung.attempt_seconds)
         return "IKE_SA and CHILD_SA are up"
 
     async def _move(self, rung: Rung) -> str:

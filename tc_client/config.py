@@ -121,7 +121,7 @@ class Ladder(Section, frozen=True, kw_only=True):
     udp_reprobe_max_seconds: Seconds = 600.0
     backoff_seconds: Seconds = 1.0
     backoff_max_seconds: Seconds = 60.0
-    silence_seconds: SecondsOrOff = 3.0
+    silence_seconds: SecondsOrOff = 2.0
 
 
 class Config(Section, frozen=True, kw_only=True):

@@ -64,8 +64,12 @@ class TunnellingClient:
         reprobe = None
         if times.udp_reprobe_seconds:
             reprobe = Backoff(times.udp_reprobe_seconds, times.udp_reprobe_max_seconds, chance)
-        backoff = Backoff(times.backoff_seconds, times.backoff_max_seconds, chance)
-        self._ladder = Ladder(rungs, backoff=backoff, reprobe=reprobe)
+        self._ladder = Ladder(
+            rungs,
+            rounds=Backoff(times.backoff_seconds, times.backoff_max_seconds, chance),
+            repairs=Backoff(times.backoff_seconds, times.backoff_max_seconds, chance),
+            reprobe=reprobe,
+        )
         self._carrier = Carrier(config)
         self._strongswan = Strongswan(config, loaded.material)
         esp = Esp(self._strongswan, rungs, config.probe_address, times.silence_seconds)

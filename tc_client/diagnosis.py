@@ -8,7 +8,7 @@ years. What none of the patterns knows is shown as it is. No I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tc_client.rungs import Failure, Why
 
@@ -44,3 +44,19 @@ def diagnose(name: str, lines: Iterable[str]) -> Failure:
     line = (strong or telling)[-1]
     why = next(why for pattern, why in PATTERNS if re.search(pattern, line, re.IGNORECASE))
     return Failure(why, f"{name}: {line.strip()}")
+
+
+ENDINGS = (
+    ("received DELETE", "the gateway deleted it"),
+    ("giving up after", "the gateway does not answer any more"),
+    ("peer not responding", "the gateway does not answer any more"),
+)
+
+
+def end_of(lines: Sequence[str]) -> str:
+    """Say why an established SA ended, after charon logged `lines`."""
+    for line in reversed(lines[-10:]):
+        for pattern, reason in ENDINGS:
+            if pattern in line:
+                return reason
+    return lines[-1].strip() if lines else "it was deleted"

@@ -23,8 +23,8 @@ from tc_client.strongswan import Strongswan
 logger = logging.getLogger(__name__)
 Address = IPv4Address | IPv6Address
 
-MONITOR_SECONDS = 1.0
-DOUBT_SECONDS = 2.0  # how long a doubted path is asked
+MONITOR_SECONDS = 0.5
+DOUBT_SECONDS = 1.5  # how long a doubted path is asked
 CURE = "set tunnel.probe_address to one that does"
 UNKNOWN = f"ESP is not verified: no address behind the gateway is known that answers a ping; {CURE}"
 
@@ -61,7 +61,7 @@ class Esp:
         self._verified = False
         found = await self._strongswan.sa()
         if found is None:
-            raise RungError(Failure(Why.IKE_SILENT, f"{rung.name}: there is no CHILD_SA to verify"))
+            raise RungError(Failure(Why.IKE_SILENT, f"{rung.title}: there is no CHILD_SA to verify"))
         sa, before = found
         target, source = self._target(sa, before)
         if target is None or source is None:
@@ -74,7 +74,7 @@ class Esp:
             # A stream that carries IKE carries ESP: it is the address that does not answer.
             self._mute.add(target.address)
             return f"ESP is not verified: {target.what} {target.address} answers no ping; {CURE}"
-        sentence = f"{rung.name}: IKE works and ESP does not: {target.what} {target.address} is silent"
+        sentence = f"{rung.title}: IKE works and ESP does not: {target.what} {target.address} is silent"
         raise RungError(Failure(Why.ESP_SILENT, sentence))
 
     async def _ask(self, source: Address, target: Target, before: ChildSa, seconds: float) -> str | None:
@@ -136,18 +136,18 @@ class Esp:
 
     async def _doubt(self, rung: Rung, sa: IkeSa, child: ChildSa, *, one_way: bool) -> Failure | None:
         """Ask whether the path is dead, or only the traffic one-sided."""
-        logger.info("%s: what goes out is not answered; asking", rung.name)
+        logger.info("%s: what goes out is not answered; asking", rung.title)
         target, source = self._target(sa, child)
         if target is not None and source is not None:
             if await self._ask(source, target, child, DOUBT_SECONDS) is not None:
                 return None
-            sentence = f"{rung.name}: ESP goes out and nothing comes in; {target.address} is silent"
+            sentence = f"{rung.title}: ESP goes out and nothing comes in; {target.address} is silent"
             return Failure(Why.ESP_SILENT, sentence)
         nudge = await self._strongswan.nudge(DOUBT_SECONDS)
         if not nudge.answered:
-            return Failure(Why.SILENT, f"{rung.name}: the gateway does not answer any more")
+            return Failure(Why.SILENT, f"{rung.title}: the gateway does not answer any more")
         if one_way and not self._verified and not rung.stream and self._has_streams:
-            sentence = f"{rung.name}: IKE works, and no ESP has ever come in while ESP went out"
+            sentence = f"{rung.title}: IKE works, and no ESP has ever come in while ESP went out"
             return Failure(Why.ESP_SILENT, sentence)
         return None  # the gateway is there, and one-sided traffic is no crime
 

@@ -160,7 +160,7 @@ class Ladder(Standing):
         """Let the effort fail whose deadline has passed."""
         if self._deadline is None or self._now < self._deadline:
             return
-        late = Failed(self._effort, Failure(Why.LATE, f"{self.rung.name}: {LATE[self.state]} in time"))
+        late = Failed(self._effort, Failure(Why.LATE, f"{self.rung.title}: {LATE[self.state]} in time"))
         self._out.append(Cancel(self._effort))
         TABLE[self.state][Failed](self, late)
 

@@ -52,15 +52,17 @@ class State(enum.StrEnum):
 class Rounds:
     """The state that all of the ladder's handlers work on, and the steps they are made of."""
 
-    def __init__(self, rungs: Sequence[Rung], *, backoff: Backoff, reprobe: Backoff | None) -> None:
-        """`backoff` paces rounds and repairs, `reprobe` the return to a preferred rung (None: never)."""
+    def __init__(
+        self, rungs: Sequence[Rung], *, rounds: Backoff, repairs: Backoff, reprobe: Backoff | None
+    ) -> None:
+        """Pauses between rounds, between repairs, and before a preferred rung is asked again (None: never)."""
         if not rungs:
             raise ValueError("a ladder without rungs leads nowhere")
         self.rungs = tuple(rungs)
         self.record = Record(rungs)
         self.state = State.IDLE
         self.sa = False
-        self._backoff, self._reprobe = backoff, reprobe
+        self._backoff, self._patience, self._reprobe = rounds, repairs, reprobe
         self._at = 0  # the rung that is tried, or stands
         self._queue: list[int] = []  # the rungs that this round has left
         self._in_round = False

@@ -33,6 +33,11 @@ class Rung:
     attempt_seconds: float
     verify_seconds: float
 
+    @property
+    def title(self) -> str:
+        """Its name as people say it."""
+        return f"{self.transport.upper()} {self.port}"
+
 
 class Why(enum.StrEnum):
     """Why a rung does not stand."""

@@ -34,17 +34,18 @@ class Standing(Rounds):
         self._schedule()
 
     def _path_lost(self, event: PathLost) -> None:
-        self._unsettle(str(event.failure))
+        self._unsettle()
+        self.record.failed(self.rung, event.failure, self._now, What.LOST)
         if self.rung.stream:
             self._repair_now()
         else:
-            self.record.failed(self.rung, event.failure, self._now)
             self._leave()
             self._begin(last=[self._at])
 
     def _stream_lost(self, event: StreamLost) -> None:
         if event.rung == self.rung.name:
-            self._unsettle(str(event.failure))
+            self._unsettle()
+            self.record.failed(self.rung, event.failure, self._now, What.LOST)
             self._repair_now()
 
     def _stream_lost_midway(self, event: StreamLost) -> None:
@@ -52,7 +53,8 @@ class Standing(Rounds):
             self._lose(event.failure)
 
     def _network_changed(self, event: NetworkChanged) -> None:
-        self._unsettle(event.reason)
+        self._unsettle()
+        self.record.note(self.rung.name, What.LOST, event.reason, self._now)
         if self._reprobe is not None:
             self._reprobe.reset()
         if self.rung.stream:
@@ -62,24 +64,24 @@ class Standing(Rounds):
 
     def _repair_now(self, _: NetworkChanged | None = None) -> None:
         self._tries = 1
+        self._patience.reset()
         self._repair()
 
-    def _unsettle(self, reason: str) -> None:
-        """Note that the rung is in doubt."""
+    def _unsettle(self) -> None:
+        """The rung is in doubt."""
         if self.record.since is not None and self._now - self.record.since >= STABLE_SECONDS:
             self._backoff.reset()
             if self._reprobe is not None and self.rung.preferred:
                 self._reprobe.reset()
         self._forget_background()
         self.record.begin(self.rung, self._now)
-        self.record.note(self.rung.name, What.LOST, reason, self._now)
 
     def _repair_failed(self, event: Failed) -> None:
         self._effort = 0
         self.record.failed(self.rung, event.failure, self._now)
         if self._tries < REPAIR_TRIES:
             self._tries += 1
-            self._deadline = self._now + self._backoff.pause()
+            self._deadline = self._now + self._patience.pause()
         else:
             self._leave()
             self._begin(last=[self._at])

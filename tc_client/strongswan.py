@@ -22,7 +22,7 @@ from charon.managed import ManagedCharon
 from charon.nudge import Nudge
 from tc_client.config import Config
 from tc_client.credentials import Material
-from tc_client.diagnosis import diagnose
+from tc_client.diagnosis import diagnose, end_of
 from tc_client.rungs import Failure, RungError, Why
 from tc_client.state import names, state_of
 from tpkt.daemon import tasks
@@ -217,7 +217,7 @@ class Strongswan:
                 case ChildUpDown(sa=sa) | IkeUpDown(up=False, sa=sa) if sa.name == self.connection:
                     if isinstance(event, IkeUpDown):
                         self._gone.set()
-                    self._doubt(self._lines[-1] if self._lines else "it was deleted")
+                    self._doubt(end_of(list(self._lines)))
                 case Missed(reason=reason):
                     self._doubt(reason)
 

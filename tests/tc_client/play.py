@@ -56,7 +56,10 @@ class Play:
 
     def __init__(self, *rungs: Rung, random: Callable[[], float] = never_shorter) -> None:
         self.ladder = Ladder(
-            rungs or (UDP, TCP), backoff=Backoff(1.0, 60.0, random), reprobe=Backoff(30.0, 600.0, random)
+            rungs or (UDP, TCP),
+            rounds=Backoff(1.0, 60.0, random),
+            repairs=Backoff(1.0, 60.0, random),
+            reprobe=Backoff(30.0, 600.0, random),
         )
         self.now = 1000.0
         self.actions: list[Action] = []

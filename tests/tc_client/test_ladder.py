@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from tc_client.backoff import Backoff
 from tc_client.ladder import IllegalMove, Ladder
 from tc_client.moves import (
     Event,
@@ -22,7 +23,7 @@ from tc_client.moves import (
 from tc_client.record import Result, What
 from tc_client.rounds import State
 from tc_client.rungs import Failure, Why
-from tests.tc_client.play import LATER, NO_ESP, REFUSED, RESET, SILENT, TCP, UDP, Play
+from tests.tc_client.play import LATER, NO_ESP, REFUSED, RESET, SILENT, TCP, UDP, Play, never_shorter
 
 
 def up_on_udp(play: Play) -> Play:
@@ -281,5 +282,6 @@ def test_an_event_that_cannot_happen_is_named_with_the_state_it_met(
 
 
 def test_a_ladder_needs_a_rung() -> None:
+    pauses = Backoff(1.0, 60.0, never_shorter)
     with pytest.raises(ValueError, match="leads nowhere"):
-        Ladder((), backoff=Play().ladder._backoff, reprobe=None)
+        Ladder((), rounds=pauses, repairs=pauses, reprobe=None)

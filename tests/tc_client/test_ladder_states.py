@@ -48,9 +48,8 @@ class Ladders(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.ladder = Ladder(
-            RUNGS, backoff=Backoff(1, 60, lambda: 0.5), reprobe=Backoff(30, 600, lambda: 0.5)
-        )
+        rounds, repairs, reprobe = (Backoff(*times, lambda: 0.5) for times in ((1, 60), (1, 60), (30, 600)))
+        self.ladder = Ladder(RUNGS, rounds=rounds, repairs=repairs, reprobe=reprobe)
         self.efforts: dict[int, Action] = {}
         self.ended: list[int] = []
         self.open: set[str] = set()
