@@ -21,7 +21,7 @@ from tests.lab.netns import Namespace
 ETH_P_ALL = 0x0003
 SO_ATTACH_FILTER = 26
 UDP = 17
-IKE_PORT = 500  # without the marker that port 4500 has
+IKE_PORT, NAT_PORT = 500, 4500  # only the second has the marker
 IKE_HEADER = struct.Struct("!8s8sBBBBLL")
 FLAG_RESPONSE = 0x20
 
@@ -34,20 +34,24 @@ FILTER = (
     ("", JEQ, 4, "", "not IPv4"),
     ("", LDB, 9, "", ""),
     ("", JEQ, UDP, "", "drop"),
-    ("", LDW, 28, "", ""),  # the first four bytes of the UDP payload
-    ("", JEQ, 0, "accept", ""),
     ("", LDH, 20, "", ""),
     ("", JEQ, IKE_PORT, "accept", ""),
+    ("", JEQ, NAT_PORT, "marker?", ""),
     ("", LDH, 22, "", ""),
-    ("", JEQ, IKE_PORT, "accept", "drop"),
+    ("", JEQ, IKE_PORT, "accept", ""),
+    ("", JEQ, NAT_PORT, "marker?", "drop"),
+    ("marker?", LDW, 28, "", ""),
+    ("", JEQ, 0, "accept", "drop"),
     ("not IPv4", LDB, 6, "", ""),
     ("", JEQ, UDP, "", "drop"),
-    ("", LDW, 48, "", ""),
-    ("", JEQ, 0, "accept", ""),
     ("", LDH, 40, "", ""),
     ("", JEQ, IKE_PORT, "accept", ""),
+    ("", JEQ, NAT_PORT, "marker in IPv6?", ""),
     ("", LDH, 42, "", ""),
-    ("", JEQ, IKE_PORT, "accept", "drop"),
+    ("", JEQ, IKE_PORT, "accept", ""),
+    ("", JEQ, NAT_PORT, "marker in IPv6?", "drop"),
+    ("marker in IPv6?", LDW, 48, "", ""),
+    ("", JEQ, 0, "accept", "drop"),
     ("accept", RET, 65535, "", ""),
     ("drop", RET, 0, "", ""),
 )

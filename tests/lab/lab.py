@@ -128,11 +128,11 @@ class Lab:
         self.topology.internet.ip(f"route add {network}.0/24 via {FW_WAN}")
         return ue
 
-    def logs(self) -> dict[str, str]:
-        """Give the ends of all logs, the charons' included, by file name."""
+    def logs(self, *, lines: int = LOG_LINES) -> dict[str, str]:
+        """Give the last `lines` of all logs, the charons' included, by file name."""
         return {
             str(path.relative_to(self.directory)): "\n".join(
-                path.read_text(errors="replace").splitlines()[-LOG_LINES:]
+                path.read_text(errors="replace").splitlines()[-lines:]
             )
             for path in sorted(self.directory.rglob("*.log"))
         }

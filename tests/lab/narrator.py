@@ -37,7 +37,7 @@ class Narrator:
 
     def say(self, text: str) -> None:
         """Write a line under the time at which it is true."""
-        self.console.print(f"[dim]{self.seconds:5.1f} s[/]  {text}", highlight=False)
+        self.console.print(f"[dim]{self.seconds:5.1f} s[/]  {text}", highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def doing(self, text: str, *, seconds: float | None = None) -> Iterator[list[str]]:
@@ -47,9 +47,11 @@ class Narrator:
         """
         found: list[str] = []
         columns = (SpinnerColumn(), TextColumn("{task.description}"), _TimeBar(), TimeElapsedColumn())
+        progress = Progress(*columns, console=self.console, transient=True)
+        progress.add_task(text, total=seconds)
         try:
-            with Progress(*columns, console=self.console, transient=True) as progress:
-                progress.add_task(text, total=seconds)
+            # Elsewhere than on a terminal a moving line would become an empty one.
+            with progress if self.console.is_terminal else contextlib.nullcontext():
                 yield found
         except BaseException:
             self.say(f"[red]✗[/] {text}")

@@ -36,7 +36,7 @@ def test_ike_is_heard_on_both_ports_and_nothing_else_is(alone: Namespace, addres
         sock.sendto(ike(1, Exchange.IKE_SA_INIT), (address, 500))
         sock.sendto(b"\x12\x34\x56\x78" + bytes(60), (address, 4500))  # ESP
         sock.sendto(b"\xff", (address, 4500))
-        sock.sendto(ike(2, Exchange.IKE_AUTH), (address, 53))
+        sock.sendto(MARKER + ike(2, Exchange.IKE_AUTH), (address, 4007))
         sock.sendto(MARKER + ike(3, Exchange.IKE_AUTH, 0x20), (address, 4500))
         until(tap.established, 5, "the last message is heard")
         # A device hands every packet to the tap twice on loopback: leaving and arriving.
