@@ -32,5 +32,6 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "psk").write_text("a shared secret\n")
     (directory / "psk").chmod(0o600)
     (directory / "radius.conf").write_text("plugins { eap-radius { servers { } } }\n")
+    (directory / "radius.conf").chmod(0o600)
     (directory / "empty").write_text("\n")
     return directory
