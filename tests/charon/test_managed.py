@@ -122,6 +122,23 @@ async def test_a_hung_one_is_replaced_and_not_adopted(lab: Topology, tmp_path: P
         await first.stop()
 
 
+async def test_after_kill_9_of_both_nothing_of_them_is_left_for_the_next(ends: Ends) -> None:
+    await ends.establish(client_state(), gateway_state())
+    for managed in (ends.ue, ends.gw):
+        assert managed.pid
+        os.kill(managed.pid, signal.SIGKILL)
+        await managed.start()
+        assert not managed.adopted
+    for namespace in (ends.lab.ue, ends.lab.gw):
+        for what in ("xfrm state", "xfrm policy", "route show table 220"):
+            left = namespace.run(["ip", *what.split()], check=False).stdout
+            assert "10.66." not in left
+            assert "espinudp" not in left
+        assert "10.66.0.1" not in namespace.run(["ip", "address"]).stdout
+    await ends.establish(client_state(), gateway_state())
+    assert await asyncio.to_thread(ends.pings)
+
+
 async def test_supervised_it_is_started_and_loaded_again(ends: Ends) -> None:
     await ends.gw.load(gateway_state())
     restarted = asyncio.Event()

@@ -71,7 +71,7 @@ async def operators(lab: Topology, tmp_path: Path) -> AsyncIterator[tuple[System
             processes.append((namespace, started))
             systems.append(System(namespace, directory, Charon(directory / "charon.vici")))
         for system in systems:
-            until((system.directory / "charon.vici").exists, 10, "charon listens")
+            until((system.directory / "charon.vici").exists, 30, "charon listens")
             await system.charon.connect()
         yield systems[0], systems[1]
     finally:
@@ -114,7 +114,7 @@ async def test_the_pieces_bring_a_tunnel_up_that_follows_a_nudge(operators: tupl
         sas = [sa for sa in await client.charon.list_sas() if sa.established and sa.children]
         return sas[0] if sas else None
 
-    sa: IkeSa = await until_async(installed, 8, "the CHILD_SA is installed")
+    sa: IkeSa = await until_async(installed, 15, "the CHILD_SA is installed")
     assert sa.remote_host == GW
     assert sa.remote_port == sa.local_port == 4500
     assert sa.nat_any  # encap = yes
