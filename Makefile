@@ -6,7 +6,7 @@ PYTHON ?= /usr/bin/python3
 V := .venv/bin
 NATIVE := $(wildcard native/*.c native/*.h native/build.py)
 
-.PHONY: help setup demo test test-py test-c test-kernel bench lint fuzz clean
+.PHONY: help setup demo test test-py test-c test-kernel bench lint fuzz man clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -54,6 +54,11 @@ lint: setup ## ruff and mypy
 
 fuzz: setup ## fuzz the framer for FUZZ_SECONDS (60)
 	$(MAKE) -C native fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60)
+
+man: setup ## manual pages of both commands, into build/man
+	@mkdir -p build/man
+	$(V)/click-man --target build/man eseg
+	$(V)/click-man --target build/man tc-client
 
 clean: ## what was built; the virtual environment stays
 	rm -rf build tpkt/_native*.so
