@@ -99,7 +99,8 @@ class Admin:
         try:
             return SessionList(sessions=await self._joined(), problem=None)
         except CharonError as error:
-            alone = join(self._pump.connections(), (), pools=self._pools, now=time.monotonic())
+            connections = await asyncio.to_thread(self._pump.connections)
+            alone = join(connections, (), pools=self._pools, now=time.monotonic())
             return SessionList(sessions=alone, problem=str(error))
 
     async def scrape(self) -> bytes:
@@ -141,4 +142,5 @@ class Admin:
         # A charon that hangs is known to: whoever asks for sessions need not wait for its timeout again.
         self._strongswan.require_healthy()
         sas = await self._strongswan.sas()
-        return join(self._pump.connections(), sas, pools=self._pools, now=time.monotonic())
+        connections = await asyncio.to_thread(self._pump.connections)
+        return join(connections, sas, pools=self._pools, now=time.monotonic())

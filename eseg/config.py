@@ -22,7 +22,7 @@ ANYBODY = "%any"  # charon's word for every identity
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=16_777_216)]
 CountOrOff = Annotated[int, Meta(ge=0, le=1_000_000)]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Seconds = Annotated[float, Meta(ge=0.01, le=86_400)]
 SecondsOrOff = Annotated[float, Meta(ge=0, le=86_400)]
 # Names become names of devices, directories, namespaces and VICI sections: no character needs care there.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}$")]

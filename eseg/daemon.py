@@ -32,6 +32,7 @@ from eseg.strongswan import Strongswan
 from eseg.systemd import notify
 from tpkt.daemon import api, tasks
 from tpkt.daemon.configfile import ConfigError
+from tpkt.errors import MisuseError
 from tpkt.link import GatewayLink, GatewayLinkConfig, LinkError
 from tpkt.pump import PumpError
 
@@ -113,7 +114,11 @@ class Gateway:
         link = link_of(config)
         stack.push_async_callback(_whole, link.down)
         await _whole(link.up)
-        front = stack.enter_context(Front(config, link.namespace))
+        try:
+            front = stack.enter_context(Front(config, link.namespace))
+        except MisuseError as error:
+            # Limits of the pump that depend on this machine: a small pool and many cores.
+            raise ConfigError(loaded.path, "link", str(error), "or set gateway.workers") from error
         strongswan = Strongswan(config, state_of(loaded), loaded.material.settings)
         try:
             await stack.enter_async_context(strongswan)

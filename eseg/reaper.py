@@ -33,7 +33,7 @@ class Reaper:
     async def look(self) -> None:
         """Look once."""
         # Before charon is asked: a connection that is accepted meanwhile is not judged by an older answer.
-        connections = self._pump.connections()
+        connections = await asyncio.to_thread(self._pump.connections)
         if not self._deadlines.wants_listing(connections, time.monotonic()):
             return
         try:

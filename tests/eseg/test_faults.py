@@ -111,6 +111,13 @@ OBSTACLES: dict[str, tuple[Obstacle, list[str]]] = {
         ),
         ["gateway.metrics: cannot listen on 127.0.0.1:9465", "choose another"],
     ),
+    "a pool too small for so many workers": (
+        lambda g: both(
+            configured(g, "workers = 2", "workers = 64"),
+            configured(g, "[limits]", '[link]\npool4 = "198.18.0.0/26"\n[limits]'),
+        ),
+        ["link: pool4 198.18.0.0/26 has 64 addresses", "gateway.workers"],
+    ),
     "strongswan.conf lines that charon cannot read": (
         lambda g: both(
             written(g.directory / "gw" / "bad.conf", "} } {"),
