@@ -40,8 +40,8 @@ def declarations() -> str:
     return "\n".join(lines)
 
 
-def make_builder(compile_flags: list[str] = COMPILE, link_flags: list[str] = LINK) -> cffi.FFI:
-    """Describe the module; tests make one of their own with sanitizers in it."""
+def make_builder() -> cffi.FFI:
+    """Describe the module."""
     builder = cffi.FFI()
     builder.cdef(declarations())
     builder.set_source(
@@ -50,8 +50,8 @@ def make_builder(compile_flags: list[str] = COMPILE, link_flags: list[str] = LIN
         sources=sorted(str(source.relative_to(ROOT)) for source in NATIVE.glob("*.c")),
         depends=sorted(str(header.relative_to(ROOT)) for header in NATIVE.glob("*.h")),
         include_dirs=["native"],
-        extra_compile_args=compile_flags,
-        extra_link_args=link_flags,
+        extra_compile_args=COMPILE,
+        extra_link_args=LINK,
     )
     return builder
 
