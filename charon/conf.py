@@ -114,7 +114,7 @@ def _common(settings: Settings) -> list[str]:
         f"retransmit_limit = {again.limit:g}",
         f"retransmit_tries = {again.tries}",
         "retransmit_jitter = 20",
-        # Packets of two paths arrive in disorder while a tunnel moves; the default of 32 is soon spent at speed.
+        # Packets of two paths arrive in disorder while a tunnel moves; 32, the default, is soon spent.
         "replay_window = 1024",
         # A NAT on the UDP path forgets after 30 s; on the link the pump swallows them.
         "keep_alive = 20s",

@@ -162,6 +162,10 @@ class ManagedCharon:
         """Hold `state` and nothing else, whatever an earlier run has loaded; established SAs live on."""
         await self.charon.replace_all(state)
 
+    async def reload(self) -> None:
+        """Load again what was loaded, into a charon that was started anew."""
+        await self.charon.reload()
+
     async def supervise(self, on_restart: Callable[[], None] | None = None) -> None:
         """Keep it running, for ever, and loaded; cancel this before `stop`."""
         await supervise(self, on_restart)

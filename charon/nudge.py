@@ -16,13 +16,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final, Protocol
 
 from charon.errors import CharonRefused, CharonTimeout
 from charon.sas import IkeSa
-
-if TYPE_CHECKING:
-    from charon.control import Charon
 
 # Charon waits 100 ms for further changes before it acts on one.
 REACTION_SECONDS: Final = 0.5
@@ -54,7 +52,26 @@ class _Traffic:
     responses: int
 
 
-async def nudge(charon: Charon, ike: str | int, seconds: float) -> Nudge:
+class Nudgeable(Protocol):
+    """What a nudge needs of a charon."""
+
+    socket_path: Path
+
+    @property
+    def pid(self) -> int:
+        """Its process, 0 when unknown."""
+
+    async def list_sas(self, *, ike: str | int | None = None) -> list[IkeSa]:
+        """List its IKE_SAs."""
+
+    async def counters(self, connection: str | None = None) -> dict[str, int]:
+        """Give its message counters."""
+
+    async def rekey(self, *, child: str | int | None = None) -> int:
+        """Rekey a CHILD_SA."""
+
+
+async def nudge(charon: Nudgeable, ike: str | int, seconds: float) -> Nudge:
     """Make `charon` send a message on the IKE_SA `ike` (name or unique id), and wait for the answer."""
     sas = await charon.list_sas(ike=ike)
     if not sas:
@@ -75,7 +92,7 @@ async def nudge(charon: Charon, ike: str | int, seconds: float) -> Nudge:
     return Nudge(method, answered=False)
 
 
-async def _check(charon: Charon, sa: IkeSa, before: _Traffic) -> Method:
+async def _check(charon: Nudgeable, sa: IkeSa, before: _Traffic) -> Method:
     """Change a routing rule; REKEY when charon did not care."""
     await _change_a_rule(charon)
     end = asyncio.get_running_loop().time() + REACTION_SECONDS
@@ -87,7 +104,7 @@ async def _check(charon: Charon, sa: IkeSa, before: _Traffic) -> Method:
     return Method.REKEY
 
 
-async def _change_a_rule(charon: Charon) -> None:
+async def _change_a_rule(charon: Nudgeable) -> None:
     """Add and remove a rule where charon lives, which may be another network namespace than ours."""
     argv = ["ip", "-batch", "-"]
     if charon.pid:
@@ -109,7 +126,7 @@ async def _change_a_rule(charon: Charon) -> None:
         )
 
 
-async def _traffic(charon: Charon, sa: IkeSa) -> _Traffic | None:
+async def _traffic(charon: Nudgeable, sa: IkeSa) -> _Traffic | None:
     """Count requests sent and answers got; None when charon has no plugin that counts."""
     try:
         counters = await charon.counters(sa.name)
@@ -122,7 +139,7 @@ async def _traffic(charon: Charon, sa: IkeSa) -> _Traffic | None:
     )
 
 
-async def _answered(charon: Charon, sa: IkeSa, before: _Traffic | None) -> bool:
+async def _answered(charon: Nudgeable, sa: IkeSa, before: _Traffic | None) -> bool:
     if before is not None:
         now = await _traffic(charon, sa)
         return now is not None and now.responses > before.responses

@@ -10,12 +10,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final, Protocol
 
 from charon.errors import CharonError
-
-if TYPE_CHECKING:
-    from charon.managed import ManagedCharon
+from charon.process import Process
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +25,33 @@ BACK_OFF_SECONDS: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 STABLE_SECONDS: Final = 60.0
 
 
-async def supervise(managed: ManagedCharon, on_restart: Callable[[], None] | None) -> None:
+class Supervised(Protocol):
+    """What supervision needs of a charon of our own."""
+
+    process: Process | None
+    restarts: int
+
+    @property
+    def log_path(self) -> Path:
+        """Where it says what troubles it."""
+
+    async def start(self, adopt: bool = True) -> None:
+        """Start it."""
+
+    async def reload(self) -> None:
+        """Load again what was loaded."""
+
+    async def answers(self) -> bool:
+        """Whether it answers a question."""
+
+    def ended(self) -> int | None:
+        """Note that its process has ended."""
+
+    def trim_logs(self) -> None:
+        """Keep its logs small."""
+
+
+async def supervise(managed: Supervised, on_restart: Callable[[], None] | None) -> None:
     """Restart `managed` whenever it is needed, load again what was loaded, and tell; never returns."""
     loop = asyncio.get_running_loop()
     failures = 0
@@ -41,7 +66,7 @@ async def supervise(managed: ManagedCharon, on_restart: Callable[[], None] | Non
         await asyncio.sleep(pause)
         try:
             await managed.start(adopt=False)
-            await managed.charon.reload()
+            await managed.reload()
         except CharonError as error:
             logger.error("charon does not run as it should: %s", error)
             continue
@@ -50,7 +75,7 @@ async def supervise(managed: ManagedCharon, on_restart: Callable[[], None] | Non
             on_restart()
 
 
-async def _until_broken(managed: ManagedCharon) -> str:
+async def _until_broken(managed: Supervised) -> str:
     """Wait until it has ended or hangs, and say which; meanwhile keep its logs small."""
     silent = 0.0
     while (process := managed.process) is not None and process.running:
