@@ -72,6 +72,7 @@ class Climber:
         self._timer: asyncio.TimerHandle | None = None
         self._monitor: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._network = networks.Watch(lambda: carrier.gateway_or_none)
         self._turn = 0  # which of the gateway's addresses
         self.changed = asyncio.Event()  # something a user would see
 
@@ -192,6 +193,7 @@ class Climber:
             raise RungError(Failure(Why.NO_ADDRESS, f"{self._name}: the name has no address"))
         chosen = addresses[self._turn % len(addresses)]
         await self._carrier.prepare(addresses, chosen)
+        await self._network.begin()
         await self._strongswan.hold(chosen, self._carrier.mark)
         return str(chosen)
 
@@ -238,7 +240,7 @@ class Climber:
         self._watcher = tasks.create_task(self._watch_network(), name="network-watch")
 
     async def _watch_network(self) -> None:
-        async for way in networks.changes(lambda: self._carrier.gateway_or_none):
+        async for way in self._network:
             self.tell(NetworkChanged(_sentence(way)))
 
     async def settle(self) -> None:

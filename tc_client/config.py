@@ -105,6 +105,7 @@ class Tunnel(Section, frozen=True, kw_only=True):
     proposals: tuple[str, ...] = ()
     esp_proposals: tuple[str, ...] = ()
     probe_address: str | None = None
+    mobike: bool = False
     dpd_seconds: SecondsOrOff = 20.0
     rekey_seconds: SecondsOrOff | None = None
     child_rekey_seconds: SecondsOrOff | None = None

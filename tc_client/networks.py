@@ -62,31 +62,52 @@ def way_to(address: Address) -> Way | None:
     return None
 
 
-async def changes(address: Callable[[], Address | None]) -> AsyncIterator[Way | None]:
-    """Give the way to `address` (asked anew each time) whenever it has become another one, for ever."""
-    loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as notices:
-        notices.setblocking(False)
-        notices.bind((0, GROUPS))
-        known: tuple[Address | None, Way | None] = (None, None)
-        while True:
-            target = address()
-            now = (target, await asyncio.to_thread(way_to, target) if target else None)
-            changed = now[0] == known[0] and now[1] != known[1]
-            known = now
-            if changed:
-                yield now[1]
-            await _wait(loop, notices)
+class Watch:
+    """An endless `async for` over changes of the way to an address that may itself become another one."""
+
+    def __init__(self, address: Callable[[], Address | None]) -> None:
+        """Watch the way to what `address` gives, asked anew each time."""
+        self._address = address
+        self._known: tuple[Address | None, Way | None] = (None, None)
+
+    async def begin(self) -> None:
+        """Take the way as it is now for granted: the address has been chosen on this network."""
+        self._known = await self._look()
+
+    async def _look(self) -> tuple[Address | None, Way | None]:
+        address = self._address()
+        return address, await asyncio.to_thread(way_to, address) if address else None
+
+    async def __aiter__(self) -> AsyncIterator[Way | None]:
+        """Give the way whenever it has become another one."""
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as notices:
+            notices.setblocking(False)
+            notices.bind((0, GROUPS))
+            loop.add_reader(notices, news.set)
+            try:
+                while True:
+                    await news.wait()
+                    await asyncio.sleep(SETTLE_SECONDS)
+                    news.clear()
+                    _drain(notices)
+                    now = await self._look()
+                    self._known, before = now, self._known
+                    if now[0] == before[0] and now[1] != before[1]:
+                        yield now[1]
+            finally:
+                loop.remove_reader(notices)
 
 
-async def _wait(loop: asyncio.AbstractEventLoop, notices: socket.socket) -> None:
-    # When there were more notices than the socket holds (ENOBUFS) that is a notice, too.
-    with contextlib.suppress(OSError):
-        await loop.sock_recv(notices, MAX_NOTICE)
-    await asyncio.sleep(SETTLE_SECONDS)
-    with contextlib.suppress(OSError):
-        while True:
+def _drain(notices: socket.socket) -> None:
+    """Throw notices away until there are none; that some were lost (ENOBUFS) is one of them."""
+    while True:
+        try:
             notices.recv(MAX_NOTICE)
+        except BlockingIOError:
+            return
+        except OSError:
+            continue
 
 
 @contextlib.asynccontextmanager

@@ -55,7 +55,7 @@ class Rounds:
     def __init__(
         self, rungs: Sequence[Rung], *, rounds: Backoff, repairs: Backoff, reprobe: Backoff | None
     ) -> None:
-        """Pauses between rounds, between repairs, and before a preferred rung is asked again (None: never)."""
+        """Pauses between rounds, between repairs, and before a preferred rung is asked (None: never)."""
         if not rungs:
             raise ValueError("a ladder without rungs leads nowhere")
         self.rungs = tuple(rungs)

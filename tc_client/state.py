@@ -42,7 +42,7 @@ def state_of(config: Config, material: Material, gateway: Address, mark: int | N
         vips=tunnel.vips,
         # Both ends must agree on ESP in UDP also where no NAT is seen: the SA may move to where one is.
         encap=True,
-        mobike=False,
+        mobike=tunnel.mobike,
         dpd_delay=round(tunnel.dpd_seconds),
         rekey_time=_seconds(tunnel.rekey_seconds),
         # The ladder has its own deadlines, and says itself when to try again.

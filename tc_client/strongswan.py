@@ -121,6 +121,9 @@ class Strongswan:
             async with asyncio.timeout(seconds):
                 await self.charon.initiate(self.child, self.connection)
                 await self._until_up(name)
+                if self._config.tunnel is not None and self._config.tunnel.mobike:
+                    # charon compares a path with what it saw in the last such exchange: have one.
+                    await self.nudge(seconds)
         except TimeoutError:
             failure = await self._silence(name, seconds)
             raise RungError(failure) from None
