@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.eseg.ground import HOST, Ground, until_status
+from tests.lab.gateway import EAP_PASSWORD, PSK
 from tests.lab.strangers import GOOD
 from tests.lab.topology import GW, GW_V6
 from tests.lab.wait import until
@@ -132,6 +133,16 @@ def test_a_reload_changes_who_may_connect_and_nothing_else(ground: Ground) -> No
         ground.gateway.config.write_text(text)
     os.kill(ground.gateway.pid, signal.SIGHUP)
     until_status(ground, lambda s: s["config_hash"] == before, 5, "SIGHUP reloads as well")
+
+
+def test_no_secret_is_in_a_log_or_in_an_answer(ground: Ground) -> None:
+    written = [path.read_bytes() for path in ground.gateway.runtime.rglob("*") if path.is_file()]
+    written.append(ground.gateway.log.read_bytes())
+    for command in ("status", "sessions", "doctor", "check"):
+        written.append(ground.gateway.command(command, "--json").stdout.encode())
+    assert len(written) > 6
+    for secret in (PSK, EAP_PASSWORD, "PRIVATE KEY"):
+        assert not [text for text in written if secret.encode() in text]
 
 
 def test_what_the_api_does_not_know_is_an_error(ground: Ground) -> None:
