@@ -30,6 +30,9 @@ IKE_PLUGINS: Final = (
 # in which a path that works again stays unused; ours have short pauses and last five minutes.
 OUTAGE_SECONDS: Final = 300.0
 
+# At level 4 charon logs keys and secrets.
+LOUDEST: Final = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Retransmission:
@@ -169,7 +172,7 @@ def _plugin_settings(settings: Settings) -> list[str]:
 
 def _logs(settings: Settings) -> list[str]:
     shape = ["time_format = %Y-%m-%dT%H:%M:%S", "ike_name = yes", "flush_line = yes"]
-    levels = [f"default = {settings.log_level}"]
+    levels = [f"default = {min(settings.log_level, LOUDEST)}"]
     lines = ["main {", *_indented([f"path = {settings.log}", *shape, *levels]), "}"]
     if settings.wire_log:
         levels = ["default = -1", "enc = 3"]

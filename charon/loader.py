@@ -29,17 +29,8 @@ class Loader:
         self.loaded = State()
 
     async def reload(self) -> None:
-        """Load all of it again: charon has restarted and holds nothing of ours any more.
-
-        When charon refuses a part, or goes away again, what is not loaded yet is not forgotten.
-        """
-        wanted, self.loaded = self.loaded, State()
-        self._key_ids.clear()
-        try:
-            await self.load(wanted)
-        except CharonError:
-            self.loaded = wanted
-            raise
+        """Load all of it again: charon has restarted and holds nothing of ours any more."""
+        await self._load_anew(self.loaded, State())
 
     async def load(self, state: State) -> None:
         """Add what `state` holds; an item that is loaded already with the same content is left alone."""
@@ -76,11 +67,7 @@ class Loader:
             await self._unload_key(key)
         for certificate in going.certificates:
             await self._unload_certificate(certificate)
-        if self._exclusive and _has_inline_certificates(going):
-            await self._request("clear-creds", {})
-            self.loaded = State(pools=kept.pools)
-            self._key_ids.clear()
-            await self.load(kept)
+        await self._drop_certificates_of(going)
 
     async def apply(self, state: State) -> None:
         """Hold `state` and nothing else of ours; when charon refuses a part of it, the old stays."""
@@ -88,6 +75,7 @@ class Loader:
         try:
             await self.load(state)
             await self.unload(old.without_names_of(state))
+            await self._drop_certificates_of(old - state)
         except CharonRefused:
             await self.unload(self.loaded.without_names_of(old))
             await self.load(old)
@@ -99,10 +87,8 @@ class Loader:
         Established SAs live on: they hold their own references to what they were made of. A pool of the past
         whose addresses are in use stays.
         """
-        self.loaded = State()
-        self._key_ids.clear()
         await self._request("clear-creds", {})
-        await self.load(state)
+        await self._load_anew(state, State())
         connections = {connection.name for connection in state.connections}
         for name in texts(await self._request("get-conns", {}), "conns"):
             if name not in connections:
@@ -111,6 +97,26 @@ class Loader:
         for name, pool in (await self._request("get-pools", {})).items():
             if name not in pools and text(pool, "online") == "0":
                 await self._request("unload-pool", {"name": name})
+
+    async def _drop_certificates_of(self, past: State) -> None:
+        """Take out of charon's store what connections of the past have put there."""
+        if not self._exclusive or not _has_inline_certificates(past):
+            return
+        await self._request("clear-creds", {})
+        await self._load_anew(self.loaded, State(pools=self.loaded.pools))
+
+    async def _load_anew(self, wanted: State, held: State) -> None:
+        """Load `wanted` into a charon that holds only `held` of it.
+
+        When charon refuses a part, or goes away, what is not loaded yet is not forgotten: `reload` tries again.
+        """
+        self.loaded = held
+        self._key_ids.clear()
+        try:
+            await self.load(wanted)
+        except CharonError:
+            self.loaded = wanted
+            raise
 
     async def _ask(self, what: str, command: str, message: ViciSection) -> RawSection:
         try:

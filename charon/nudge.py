@@ -109,9 +109,12 @@ async def _change_a_rule(charon: Nudgeable) -> None:
     argv = ["ip", "-batch", "-"]
     if charon.pid:
         argv = ["nsenter", f"--net=/proc/{charon.pid}/ns/net", "--", *argv]
-    process = await asyncio.create_subprocess_exec(
-        *argv, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+    pipe = asyncio.subprocess.PIPE
+    try:
+        process = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stderr=pipe)
+    except FileNotFoundError:
+        cure = "apt install iproute2 util-linux"
+        raise CharonRefused(f"{argv[0]} is not installed", where="nudge", cure=cure) from None
     try:
         batch = f"rule add {RULE}\nrule del {RULE}\n".encode()
         _, errors = await asyncio.wait_for(process.communicate(batch), COMMAND_SECONDS)

@@ -150,6 +150,15 @@ async def test_what_stays_works_after_certificates_have_been_unloaded(ends: Ends
     assert sa.remote_id == "gw.example"
 
 
+async def test_a_renewed_certificate_replaces_the_old_one(ends: Ends, pki: Pki) -> None:
+    def with_certificate(identity: Identity) -> State:
+        return gateway_state(me(identity), Auth(kind="pubkey", cacerts=(pki.ca,))) | key(identity)
+
+    await ends.gw.charon.apply(with_certificate(pki.gateway))
+    await ends.gw.charon.apply(with_certificate(pki.authority.gateway("gw.example")))
+    assert await certificates(ends) == 2
+
+
 async def certificates(ends: Ends) -> int:
     """Count the certificates charon holds, whoever loaded them."""
     argv = ["swanctl", "--list-certs", "--uri", f"unix://{ends.gw.vici_path}", "--raw"]
