@@ -4,23 +4,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 POLL_SECONDS = 0.02
+# How much longer everything may take than on a machine of its own: an emulated one is some ten times slower.
+PATIENCE = float(os.environ.get("TRIKESEC_PATIENCE", "1"))
 
 
 def until(predicate: Callable[[], T | None], seconds: float, what: str) -> T:
     """Poll `predicate` until it gives something true, and give that. Raises TimeoutError naming `what`."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PATIENCE
     while True:
         value = predicate()
         if value:
             return value
         if time.monotonic() > end:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
+            raise TimeoutError(f"not within {seconds * PATIENCE:g} s: {what}")
         time.sleep(POLL_SECONDS)
 
 
@@ -28,7 +31,7 @@ async def until_async(
     predicate: Callable[[], Awaitable[T | None] | T | None], seconds: float, what: str
 ) -> T:
     """Poll `predicate`, which may be a coroutine function, as `until` does."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PATIENCE
     while True:
         value = predicate()
         if isinstance(value, Awaitable):
@@ -36,5 +39,5 @@ async def until_async(
         if value:
             return value
         if time.monotonic() > end:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
+            raise TimeoutError(f"not within {seconds * PATIENCE:g} s: {what}")
         await asyncio.sleep(POLL_SECONDS)

@@ -14,7 +14,10 @@ mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,access=any,cache=lo
 mount -t tmpfs -o mode=1777 tmp $root/tmp
 mount --rbind /run $root/run
 for tree in proc sys dev; do mount --rbind /$tree $root/$tree; done
-mkdir -p "$root$share"
+modprobe -a virtio_blk squashfs
+mkdir -p /run/python "$root$share"
+mount -t squashfs -o ro /dev/vda /run/python
+while read -r path; do mount --bind "/run/python$path" "$root$path"; done <"$share/python.paths"
 mount --bind "$share" "$root$share"
 
 # What opens a device or names a link type before the kernel could load it by itself; ESP and nftables load on demand.
@@ -22,7 +25,7 @@ modprobe -a tun veth
 ip link set lo up
 
 status=0
-export PYTHONDONTWRITEBYTECODE=1 HOME=/root LANG=C.UTF-8 TRIKESEC_ESP=kernel
+export PYTHONDONTWRITEBYTECODE=1 HOME=/root LANG=C.UTF-8 TRIKESEC_ESP=kernel TRIKESEC_PATIENCE=4
 export PATH="$repository/.venv/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 cd /
 # shellcheck disable=SC2046  # one word a line, none with spaces

@@ -17,7 +17,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm.selection import REPOSITORY
+from tests.vm import image
+from tests.vm.image import REPOSITORY
 
 KERNEL = REPOSITORY / "build/vm/kernel"
 MEMORY = "2G"
@@ -56,7 +57,7 @@ def run(command: list[str], *, share: Path, seconds: float) -> Ended:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with (share / "console.log").open("wb") as console:
         guest = subprocess.Popen(
-            _argv(share),
+            _argv(share, image.write(share)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -79,7 +80,7 @@ def run(command: list[str], *, share: Path, seconds: float) -> Ended:
     return Ended(status, share)
 
 
-def _argv(share: Path) -> list[str]:
+def _argv(share: Path, python: Path) -> list[str]:
     vng = Path(sys.executable).parent / "vng"
     if not vng.exists():
         raise MachineError(f"{vng}: not there; cure: make setup, or pip install virtme-ng")
@@ -92,6 +93,7 @@ def _argv(share: Path) -> list[str]:
         raise MachineError(f"{KERNEL}: no kernel there; cure: make test-kernel, or tests/vm/kernel.sh")
     words = [str(vng), f"--run={kernels[-1]}", "--disable-kvm", "--force-9p", "--user=root", "--verbose"]
     words += [f"--memory={MEMORY}", f"--cpus={CPUS}", f"--rwdir={share}", f"--qemu-opts=-virtfs {ROOT_SHARE}"]
+    words += [f"--qemu-opts=-drive file={python},if=virtio,format=raw,readonly=on"]
     empty = share / "empty"
     empty.mkdir(exist_ok=True)
     words += [f"--rodir={UDEV}={empty}", "--"]

@@ -11,7 +11,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.vm.image import REPOSITORY
+
 MAIN_JOB = "tests/e2e/test_main_job.py"
 
 
