@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from charon.errors import CharonError, CharonRefused
+from charon.errors import CharonGone, CharonRefused, CharonTimeout
 from charon.sas import RawSection, text, texts
 from charon.types import Certificate, Connection, Pool, PrivateKey, Secret, State, ViciSection
 
@@ -108,13 +108,13 @@ class Loader:
     async def _load_anew(self, wanted: State, held: State) -> None:
         """Load `wanted` into a charon that holds only `held` of it.
 
-        When charon refuses a part, or goes away, what is not loaded yet is not forgotten: `reload` tries again.
+        When charon goes away meanwhile, what is not loaded yet is not forgotten: `reload` will try again.
         """
         self.loaded = held
         self._key_ids.clear()
         try:
             await self.load(wanted)
-        except CharonError:
+        except (CharonGone, CharonTimeout):
             self.loaded = wanted
             raise
 
@@ -149,7 +149,10 @@ class Loader:
         self.loaded = self.loaded.without_names_of(State(secrets=(secret,)))
 
     async def _unload_key(self, key: PrivateKey) -> None:
-        await self._ask("private key", "unload-key", {"id": self._key_ids.pop(key.name)})
+        # Unknown when charon went away before it had the key again: then there is nothing to unload.
+        key_id = self._key_ids.pop(key.name, None)
+        if key_id is not None:
+            await self._ask("private key", "unload-key", {"id": key_id})
         self.loaded = self.loaded.without_names_of(State(keys=(key,)))
 
     async def _unload_certificate(self, certificate: Certificate) -> None:

@@ -8,6 +8,7 @@ daemons' own charons get.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -18,13 +19,14 @@ from pathlib import Path
 
 import pytest
 
-from charon import Charon, IkeSa, Method
+from charon import Charon, CharonGone, IkeSa, Method
 from charon.conf import Role, Settings, strongswan_conf
 from charon.probe import kernel_esp
+from tests.charon.conftest import eventually
 from tests.lab.netns import Namespace
 from tests.lab.pki import Authority
 from tests.lab.topology import GW, Topology
-from tests.lab.wait import until, until_async
+from tests.lab.wait import until_async
 
 PIECES = Path(__file__).parents[2] / "strongswan-conf"
 DEBIAN = Path("/etc/strongswan.d/charon")
@@ -37,6 +39,12 @@ class System:
     namespace: Namespace
     directory: Path
     charon: Charon
+
+    async def listens(self) -> bool:
+        """Whether charon could be connected to."""
+        with contextlib.suppress(CharonGone):
+            await self.charon.connect()
+        return self.charon.connected
 
     def swanctl(self, *arguments: str) -> str:
         uri = f"unix://{self.directory / 'charon.vici'}"
@@ -71,8 +79,7 @@ async def operators(lab: Topology, tmp_path: Path) -> AsyncIterator[tuple[System
             processes.append((namespace, started))
             systems.append(System(namespace, directory, Charon(directory / "charon.vici")))
         for system in systems:
-            until((system.directory / "charon.vici").exists, 30, "charon listens")
-            await system.charon.connect()
+            await eventually(system.listens, 30, "charon listens")
         yield systems[0], systems[1]
     finally:
         for system in systems:
