@@ -12,7 +12,7 @@ from tests.lab.client import Auth
 from tests.lab.gateway import EAP_USER, PSK_ID
 from tests.lab.lab import Lab
 from tests.lab.pki import Authority
-from tests.lab.topology import GW_V6, UE_V6
+from tests.lab.topology import FW_WAN, GW_V6, UE_V6
 from tests.lab.wait import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -49,7 +49,8 @@ def test_a_gateway_on_ipv6_is_reached_by_both_rungs(lab: Lab) -> None:
     assert client.spis() == before
 
 
-def test_two_clients_have_flow_and_inner_addresses_of_their_own(lab: Lab) -> None:
+def test_two_clients_behind_one_nat_have_flow_and_inner_addresses_of_their_own(lab: Lab) -> None:
+    lab.firewall.masquerade()
     lab.firewall.drop_udp()
     clients = [
         lab.client(**expect.QUICK),
@@ -61,8 +62,15 @@ def test_two_clients_have_flow_and_inner_addresses_of_their_own(lab: Lab) -> Non
         client.until_up("tcp")
         expect.traffic(client)
     shown = [expect.session(lab, client, expect.TPKT) for client in clients]
+    assert {session["client"] for session in shown} == {FW_WAN}
+    assert len({session["client_port"] for session in shown}) == 2
     assert len({session["flow"] for session in shown}) == 2
-    assert len({session["client"] for session in shown}) == 2
+    before = [client.spis() for client in clients]
+    lab.firewall.allow_udp()
+    for client in clients:
+        client.until_up("udp")
+        expect.traffic(client)
+    assert [client.spis() for client in clients] == before
     clients[0].stop()
     expect.traffic(clients[1])
 

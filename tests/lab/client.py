@@ -26,7 +26,7 @@ from tests.lab.toml import Value
 from tests.lab.topology import CORE, GW
 from tests.lab.wait import until
 
-UP_SECONDS = 30.0
+UP_SECONDS = 60.0
 # How the client's words for a rung's fate read in a report of what a firewall did.
 STANDING = ("stands", "stood")
 BLOCKED = ("silent", "refused", "unreachable", "esp_silent", "ike_silent", "late")
@@ -125,9 +125,13 @@ class Client(Daemon):
         addresses = self.status()["inner_addresses"]
         return addresses[0] if addresses else ""
 
+    def ike(self) -> dict[str, Any]:
+        """Give the IKE_SA; empty while there is none."""
+        return dict(self.status()["ike_sa"] or {})
+
     def spis(self) -> str:
         """Give both SPIs of the IKE_SA, as charon's log writes them; empty while there is none."""
-        sa = self.status()["ike_sa"]
+        sa = self.ike()
         return f"{sa['spi_i']}_i {sa['spi_r']}_r" if sa else ""
 
     def esp_frames(self) -> tuple[int, int]:

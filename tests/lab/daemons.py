@@ -22,7 +22,7 @@ from tests.lab.netns import Namespace
 from tests.lab.wait import until
 from tpkt.daemon import api
 
-START_SECONDS = 30.0
+START_SECONDS = 90.0  # an emulated machine takes its time to import
 STOP_SECONDS = 15.0
 LOG_LINES = 40
 
@@ -63,7 +63,11 @@ class Daemon:
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C belongs to whoever runs the lab, who then stops it in order.
             self._process = self.namespace.popen(["setsid", "--", *self.argv], stdout=log, stderr=log)
-        until(self._answers, START_SECONDS, f"{self.program} answers on {self.admin}\n{self.tail()}")
+        try:
+            until(self._answers, START_SECONDS, f"{self.program} answers on {self.admin}")
+        except TimeoutError as error:
+            error.add_note(self.tail())
+            raise
 
     def _answers(self) -> bool:
         self.check_alive()
