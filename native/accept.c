@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the listening socket to a connection with a flow address, or to a refusal with a reason.
 //
-// A refused connection is reset, which costs neither side anything more. With no descriptor left, a spare one is
-// given up for a moment so that the waiting connection can be taken and refused instead of being reported over
-// and over; when even that fails, listening rests for a tenth of a second.
+// A refused connection is reset, which costs neither side anything more. With no descriptor left, a spare one
+// is given up for a moment so that the waiting connection can be taken and refused instead of being reported
+// over and over; when even that fails, listening rests for a tenth of a second.
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>

@@ -5,10 +5,10 @@
 
 #include "frame.h"
 
-/* What a worker keeps for reuse; beyond it blocks go back to the system, so that a burst is not kept for ever. */
+/* What a worker keeps for reuse; beyond it blocks go back to the system: a burst is not kept for ever. */
 static const size_t keep = 8 << 20;
 
-/* Whole blocks with their bookkeeping. 2048 holds any frame of an Ethernet path, the last any frame at all. */
+/* Whole blocks with their bookkeeping. 2048 holds a frame of any Ethernet path, the last any frame. */
 static const uint32_t sizes[TP_BLOCK_CLASSES] = {
     256, 512, 1024, 2048, 4096, 8192, 16384, 32768, TP_MAX_FRAME + 1 + sizeof(struct tp_block),
 };

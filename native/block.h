@@ -37,8 +37,8 @@ void tp_blocks_close(struct tp_blocks *blocks);
 /* Bytes that a block with `room` takes from the caps. */
 size_t tp_block_cost(size_t room);
 
-/* A block with room for at least `room` bytes (at most TP_MAX_FRAME); NULL beyond the cap, unless `must`, or when
- * the system has no memory. start, end, payload and next are 0. */
+/* A block with room for at least `room` bytes (at most TP_MAX_FRAME); NULL beyond the cap, unless `must`, or
+ * when the system has no memory. start, end, payload and next are 0. */
 struct tp_block *tp_block_take(struct tp_blocks *blocks, size_t room, bool must);
 
 void tp_block_give(struct tp_blocks *blocks, struct tp_block *block);

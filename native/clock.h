@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <time.h>
 
-#define TP_SECOND UINT64_C(1000000000)
+#define TP_SECOND      UINT64_C(1000000000)
 #define TP_MILLISECOND UINT64_C(1000000)
 
 static inline uint64_t tp_now(void)

@@ -5,8 +5,8 @@
 
 #include "pump.h"
 
-void tp_conn_tell(struct tp_worker *w, const struct tp_conn *conn, enum tp_event_kind kind, enum tp_reason reason,
-                  const uint8_t *spi_i)
+void tp_conn_tell(struct tp_worker *w, const struct tp_conn *conn, enum tp_event_kind kind,
+                  enum tp_reason reason, const uint8_t *spi_i)
 {
     struct tp_event event = {
         .at_ns = w->now,

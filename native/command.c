@@ -58,7 +58,7 @@ static bool listen_on(struct tp_worker *worker, const struct tp_command *command
     return true;
 }
 
-/* RFC 9329 4: the end that opened the connection begins with the prefix; on a fresh connection there is room. */
+/* RFC 9329 4: who opened the connection begins with the prefix; a fresh connection has room for it. */
 static bool send_prefix(int fd)
 {
     static const char prefix[] = {'I', 'K', 'E', 'T', 'C', 'P'};

@@ -12,16 +12,16 @@ enum tp_command_kind { TP_COMMAND_LISTEN, TP_COMMAND_ADOPT, TP_COMMAND_CLOSE, TP
 
 struct tp_command {
     enum tp_command_kind kind;
-    int fd;                         /* listen, adopt */
-    struct tp_address local;        /* listen: the address asked for; adopt: the socket's */
-    struct tp_address remote;       /* adopt */
-    const struct tp_address *flow;  /* adopt */
-    uint32_t protocol;              /* adopt */
-    const uint8_t *leftover;        /* adopt */
+    int fd;                        /* listen, adopt */
+    struct tp_address local;       /* listen: the address asked for; adopt: the socket's */
+    struct tp_address remote;      /* adopt */
+    const struct tp_address *flow; /* adopt */
+    uint32_t protocol;             /* adopt */
+    const uint8_t *leftover;       /* adopt */
     size_t leftover_size;
-    uint64_t id;                    /* close; adopt: the answer */
-    enum tp_reason reason;          /* close; adopt: why not */
-    bool ok;                        /* the answer */
+    uint64_t id;           /* close; adopt: the answer */
+    enum tp_reason reason; /* close; adopt: why not */
+    bool ok;               /* the answer */
     bool done;
     struct tp_command *next;
 };

@@ -23,7 +23,8 @@ void tp_conns_close(struct tp_conns *conns)
 
 struct tp_conn *tp_conn_in_slot(struct tp_conns *conns, uint32_t slot)
 {
-    return atomic_load_explicit(&conns->chunks[slot / TP_CONN_CHUNK], memory_order_relaxed) + slot % TP_CONN_CHUNK;
+    return atomic_load_explicit(&conns->chunks[slot / TP_CONN_CHUNK], memory_order_relaxed) +
+           slot % TP_CONN_CHUNK;
 }
 
 /* The generation is never 0, and an id fits a signed 64-bit number. */
@@ -75,8 +76,8 @@ struct tp_conn *tp_conn_take(struct tp_conns *conns)
     return conn;
 }
 
-/* A sequence lock without fences: each word is released and acquired, so a reader that saw a new word also sees
- * that the version has moved. */
+/* A sequence lock without fences: each word is released and acquired, so a reader that saw a new word also
+ * sees that the version has moved. */
 static void show(struct tp_conn *conn, const struct tp_card *card)
 {
     uint64_t words[TP_CARD_WORDS];

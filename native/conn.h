@@ -88,7 +88,7 @@ struct tp_conns {
 int tp_conns_open(struct tp_conns *conns, uint32_t worker, uint32_t max);
 void tp_conns_close(struct tp_conns *conns);
 
-/* A fresh connection with an id and nothing else set, not published yet; NULL at the limit or without memory. */
+/* A fresh connection with nothing but an id, not published yet; NULL at the limit or without memory. */
 struct tp_conn *tp_conn_take(struct tp_conns *conns);
 
 /* Its id finds nothing from here on. */

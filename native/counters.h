@@ -54,8 +54,8 @@ enum tp_counter {
 #define TP_COUNTER_ID(name) TP_C_##name,
     TP_COUNTERS(TP_COUNTER_ID)
 #undef TP_COUNTER_ID
-        TP_C_closed,                                              /* + tp_reason */
-    TP_C_identified = TP_C_closed + TP_REASON_COUNT,              /* + tp_protocol */
+        TP_C_closed,                                               /* + tp_reason */
+    TP_C_identified = TP_C_closed + TP_REASON_COUNT,               /* + tp_protocol */
     TP_C_unknown_first_byte = TP_C_identified + TP_PROTOCOL_COUNT, /* + the byte */
     TP_C_COUNT = TP_C_unknown_first_byte + 256
 };
@@ -67,7 +67,8 @@ struct tp_counters {
 /* One writer: no locked instruction is needed. */
 static inline void tp_bump(_Atomic uint64_t *value, uint64_t by)
 {
-    atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + by, memory_order_relaxed);
+    atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + by,
+                          memory_order_relaxed);
 }
 
 static inline uint64_t tp_read(const _Atomic uint64_t *value)

@@ -18,7 +18,7 @@ struct tp_conn;
 enum { TP_PORT_500, TP_PORT_4500, TP_PORTS };
 static const uint16_t tp_link_ports[TP_PORTS] = {500, 4500};
 
-/* charon as it is seen on the link: `address` without port, and its port towards each of ours; 0: not heard yet. */
+/* charon as seen on the link: `address` without port, and its port towards each of ours (0: not heard). */
 struct tp_peer {
     struct tp_address address;
     uint16_t port[TP_PORTS];

@@ -30,6 +30,12 @@ enum tp_framing { TP_FRAMING_TPKT, TP_FRAMING_RFC9329 };
 
 enum tp_kind { TP_IKE, TP_ESP, TP_KEEPALIVE, TP_EMPTY, TP_MALFORMED };
 
+/* What a framer's or recogniser's negative answer means. */
+static inline enum tp_reason tp_reason_of(int answer)
+{
+    return (enum tp_reason)(0 - answer);
+}
+
 static inline size_t tp_frame_header(enum tp_framing framing)
 {
     return framing == TP_FRAMING_TPKT ? TP_TPKT_HEADER : TP_RFC9329_HEADER;
@@ -98,8 +104,8 @@ static inline bool tp_ike_header_ok(const uint8_t *message, size_t size)
 {
     if (size < TP_IKE_HEADER)
         return false;
-    uint32_t length = (uint32_t)message[24] << 24 | (uint32_t)message[25] << 16 | (uint32_t)message[26] << 8 |
-                      message[27];
+    uint32_t length =
+        (uint32_t)message[24] << 24 | (uint32_t)message[25] << 16 | (uint32_t)message[26] << 8 | message[27];
     return length == size;
 }
 

@@ -32,8 +32,8 @@ static inline struct tp_link_socket *tp_link_socket(struct tp_link *link, unsign
     return &link->socket[family == 4 ? TP_LINK_V4 : TP_LINK_V6][port];
 }
 
-/* Opens the sockets of all workers; 0 or -1. A family that is `wanted` but unknown to the kernel is an error unless
- * `any_family` lets one be missing. */
+/* Opens the sockets of all workers; 0 or -1. A family that is `wanted` but unknown to the kernel is an error
+ * unless `any_family` lets one be missing. */
 int tp_links_open(struct tp_link *const *links, unsigned workers, const char *name_space,
                   const bool wanted[TP_LINK_FAMILIES], bool any_family, struct tp_error *error);
 void tp_link_close(struct tp_link *link);

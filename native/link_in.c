@@ -23,7 +23,8 @@ static void note_ike(struct tp_conn *conn, const uint8_t *message, unsigned port
     }
 }
 
-static void datagram_in(struct tp_worker *w, struct tp_conn *conn, unsigned port, const uint8_t *data, uint32_t size)
+static void datagram_in(struct tp_worker *w, struct tp_conn *conn, unsigned port, const uint8_t *data,
+                        uint32_t size)
 {
     bool bare = port == TP_PORT_500; /* IKE without a marker, RFC 7296 2.23 */
     enum tp_kind kind = bare && size >= TP_IKE_HEADER ? TP_IKE : tp_kind_of(data, size);

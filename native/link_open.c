@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening the link's sockets, on a thread that enters the namespace and ends: no other thread ever leaves home.
+// Opening the link's sockets on a thread that enters the namespace and ends: no other ever leaves home.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -45,11 +45,11 @@ static int open_socket(int family, uint16_t port, bool shared, struct tp_error *
         return -1;
     }
     const char *what;
-    if ((what = "IP_TRANSPARENT", v4 ? set(fd, SOL_IP, IP_TRANSPARENT, 1)
-                                     : set(fd, SOL_IPV6, IPV6_TRANSPARENT, 1)) == -1 ||
+    if ((what = "IP_TRANSPARENT",
+         v4 ? set(fd, SOL_IP, IP_TRANSPARENT, 1) : set(fd, SOL_IPV6, IPV6_TRANSPARENT, 1)) == -1 ||
         (what = "IPV6_V6ONLY", v4 ? 0 : set(fd, SOL_IPV6, IPV6_V6ONLY, 1)) == -1 ||
-        (what = "IP_PKTINFO",
-         v4 ? set(fd, SOL_IP, IP_PKTINFO, 1) : set(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1)) == -1 ||
+        (what = "IP_PKTINFO", v4 ? set(fd, SOL_IP, IP_PKTINFO, 1) : set(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1)) ==
+            -1 ||
         (what = "UDP_GRO", set(fd, SOL_UDP, UDP_GRO, 1)) == -1 ||
         (what = "SO_RCVBUFFORCE", set(fd, SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) == -1 ||
         (what = "SO_SNDBUFFORCE", set(fd, SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) == -1 ||
@@ -69,7 +69,7 @@ static int open_socket(int family, uint16_t port, bool shared, struct tp_error *
     return fd;
 }
 
-/* The kernel's sockets of one port stand in the order of their bind(): the filter answers with that number. */
+/* The kernel numbers the sockets of a port in the order of their bind(): the filter answers with that. */
 static int attach_selector(int fd, int family, unsigned workers, struct tp_error *error)
 {
     /* The last 32 bits of the destination address, from the start of the IP header. */
@@ -81,7 +81,8 @@ static int attach_selector(int fd, int family, unsigned workers, struct tp_error
     };
     struct sock_fprog program = {.len = sizeof code / sizeof code[0], .filter = code};
     if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) == -1)
-        return tp_fail(error, errno, "link: cannot attach the filter that spreads flow addresses over workers");
+        return tp_fail(error, errno,
+                       "link: cannot attach the filter that spreads flow addresses over workers");
     return 0;
 }
 
@@ -145,8 +146,8 @@ int tp_links_open(struct tp_link *const *links, unsigned workers, const char *na
     for (unsigned w = 0; w < workers; w++) {
         for (unsigned which = 0; which < TP_LINK_FAMILIES; which++) {
             for (unsigned port = 0; port < TP_PORTS; port++)
-                links[w]->socket[which][port] = (struct tp_link_socket){
-                    .handle.kind = TP_HANDLE_LINK, .fd = -1, .port = (uint8_t)port};
+                links[w]->socket[which][port] =
+                    (struct tp_link_socket){.handle.kind = TP_HANDLE_LINK, .fd = -1, .port = (uint8_t)port};
         }
     }
     struct job job = {links, workers, name_space, wanted, any_family, error, -1};

@@ -93,12 +93,13 @@ static void read_control(struct msghdr *message, struct tp_received *out)
     }
 }
 
-unsigned tp_link_receive(struct tp_receiver *r, const struct tp_link_socket *from, const struct tp_received **out)
+unsigned tp_link_receive(struct tp_receiver *r, const struct tp_link_socket *from,
+                         const struct tp_received **out)
 {
     offer(r, r->used);
     r->used = 0;
-    /* An error is one that the kernel kept for us from an earlier send; it is reported once and says nothing that
-     * the send did not. EAGAIN is the common one. */
+    /* An error is one that the kernel kept for us from an earlier send; it is reported once and says nothing
+     * that the send did not. EAGAIN is the common one. */
     int count = recvmmsg(from->fd, r->messages, TP_LINK_BATCH, MSG_DONTWAIT, NULL);
     if (count <= 0)
         return 0;

@@ -178,7 +178,7 @@ static void flush(struct tp_link_sink *s)
         if (failure == 0)
             continue;
         const struct tp_group *g = &s->group[i++];
-        /* EMSGSIZE, or EINVAL on some kernels: longer than the MTU. EIO: the device cannot checksum segments. */
+        /* EMSGSIZE, or EINVAL on some kernels: beyond the MTU. EIO: the device cannot checksum segments. */
         if (g->count > 1 && (failure == EMSGSIZE || failure == EINVAL || failure == EIO)) {
             send_singly(s, g);
             continue;
@@ -245,6 +245,6 @@ static void deliver(struct tp_sink *sink, struct tp_conn *from, const struct tp_
 void tp_link_sink_open(struct tp_link_sink *sink, struct tp_link *link, struct tp_counters *counters,
                        struct tp_watch *watch)
 {
-    *sink = (struct tp_link_sink){
-        .sink.deliver = deliver, .link = link, .counters = counters, .watch = watch};
+    *sink =
+        (struct tp_link_sink){.sink.deliver = deliver, .link = link, .counters = counters, .watch = watch};
 }

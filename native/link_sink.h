@@ -2,7 +2,7 @@
 // The link as a sink: datagrams of one connection, grouped and sent to charon under its flow address.
 //
 // Consecutive datagrams of one size and port become one message with UDP_SEGMENT, several messages one system
-// call, and nothing is copied. What the kernel does not take is dropped whole and counted under the name of why.
+// call, and nothing is copied. What the kernel does not take is dropped whole and counted by why.
 #ifndef TP_LINK_SINK_H
 #define TP_LINK_SINK_H
 
@@ -27,8 +27,8 @@ struct tp_link_sink {
     struct tp_counters *counters;
     struct tp_watch *watch;
 
-    /* Segments longer than this did not pass the link's MTU lately; tried again after a second, for the MTU may
-     * have grown. One failed call a second is all that costs. */
+    /* Segments longer than this did not pass the link's MTU lately; tried again after a second, for the MTU
+     * may have grown. One failed call a second is all that costs. */
     uint32_t longest_segment[TP_LINK_FAMILIES];
     uint64_t longest_until[TP_LINK_FAMILIES];
 

@@ -10,11 +10,13 @@
 
 enum {
     BACKLOG = 4096,
-    /* Liveness is IKE's matter. This holds state in NATs, and ends what a vanished peer left behind: after a minute
-     * of silence eight probes, a quarter of a minute apart. */
+    /* Liveness is IKE's matter. This holds state in NATs, and ends what a vanished peer left behind: after a
+     * minute of silence eight probes, a quarter of a minute apart; or as long without any progress of data.
+     */
     KEEPALIVE_IDLE = 60,
     KEEPALIVE_INTERVAL = 15,
     KEEPALIVE_PROBES = 8,
+    DEAD_AFTER = KEEPALIVE_IDLE + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL,
 };
 
 static int set(int fd, int level, int option, int value)
@@ -29,7 +31,8 @@ int tp_stream_options(int fd, const struct tp_config *config, struct tp_error *e
         set(fd, SOL_SOCKET, SO_KEEPALIVE, 1) == -1 ||
         set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE) == -1 ||
         set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL) == -1 ||
-        set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES) == -1)
+        set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES) == -1 ||
+        set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_AFTER * 1000) == -1)
         return tp_fail(error, errno, "cannot set TCP options");
     if (config->congestion && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, config->congestion,
                                          (socklen_t)strlen(config->congestion)) == -1)
@@ -38,7 +41,8 @@ int tp_stream_options(int fd, const struct tp_config *config, struct tp_error *e
 }
 
 /* A bound socket, listening unless it is the probe; -1 with `error` filled. */
-static int bind_one(const struct tp_config *config, struct tp_address *address, bool probe, struct tp_error *error)
+static int bind_one(const struct tp_config *config, struct tp_address *address, bool probe,
+                    struct tp_error *error)
 {
     char text[64];
     tp_address_text(address, text, sizeof text);
@@ -48,7 +52,8 @@ static int bind_one(const struct tp_config *config, struct tp_address *address, 
     struct sockaddr_storage name;
     socklen_t length = tp_address_to(address, &name);
     if ((address->family == 6 && set(fd, SOL_IPV6, IPV6_V6ONLY, 1) == -1) ||
-        set(fd, SOL_SOCKET, SO_REUSEADDR, 1) == -1 || (!probe && set(fd, SOL_SOCKET, SO_REUSEPORT, 1) == -1)) {
+        set(fd, SOL_SOCKET, SO_REUSEADDR, 1) == -1 ||
+        (!probe && set(fd, SOL_SOCKET, SO_REUSEPORT, 1) == -1)) {
         tp_fail(error, errno, "listen %s: cannot set socket options", text);
         goto failed;
     }
@@ -76,7 +81,8 @@ failed:
     return -1;
 }
 
-int tp_listen(const struct tp_config *config, const struct tp_address *address, int *fds, struct tp_error *error)
+int tp_listen(const struct tp_config *config, const struct tp_address *address, int *fds,
+              struct tp_error *error)
 {
     struct tp_address at = *address;
     int probe = bind_one(config, &at, true, error);

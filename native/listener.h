@@ -21,9 +21,11 @@ struct tp_listener {
 
 /* Fills fds[workers]; the port bound, or -1. A port that somebody else listens on is an error even though
  * SO_REUSEPORT would let us share it. */
-int tp_listen(const struct tp_config *config, const struct tp_address *address, int *fds, struct tp_error *error);
+int tp_listen(const struct tp_config *config, const struct tp_address *address, int *fds,
+              struct tp_error *error);
 
-/* What every connection has: no Nagle, little unsent data in the kernel, keep-alive, congestion control. 0 or -1. */
+/* What every connection has: no Nagle, little unsent in the kernel, deadlines, congestion control; 0 or -1.
+ */
 int tp_stream_options(int fd, const struct tp_config *config, struct tp_error *error);
 
 #endif

@@ -33,8 +33,8 @@ void tp_pump_tell_limit(struct tp_pump *pump, enum tp_reason reason, const struc
     uint64_t last = atomic_load_explicit(&pump->limit_told_at[reason], memory_order_relaxed);
     if (last != 0 && now - last < TP_SECOND && now >= last)
         return;
-    if (!atomic_compare_exchange_strong_explicit(&pump->limit_told_at[reason], &last, now, memory_order_relaxed,
-                                                 memory_order_relaxed))
+    if (!atomic_compare_exchange_strong_explicit(&pump->limit_told_at[reason], &last, now,
+                                                 memory_order_relaxed, memory_order_relaxed))
         return; /* another worker has just told */
     struct tp_event event = {
         .at_ns = now, .kind = TP_EVENT_LIMIT, .reason = reason, .remote = *remote, .local = *local};
@@ -54,8 +54,8 @@ struct tp_pump *tp_pump_new(const struct tp_config *config)
     bool sources = tp_sources_open(&pump->sources, config->max_half, config->max_half_per_source,
                                    config->max_accepts_per_second) == 0;
     tp_watch_open(&pump->watch, &pump->events);
-    if (pump->config.name_space && (pump->config.congestion || !config->congestion) && pump->workers && events &&
-        sources)
+    if (pump->config.name_space && (pump->config.congestion || !config->congestion) && pump->workers &&
+        events && sources)
         return pump;
     tp_pump_free(pump);
     return NULL;
@@ -155,7 +155,8 @@ uint64_t tp_pump_adopt(struct tp_pump *pump, int fd, const struct tp_address *fl
         .leftover_size = size,
     };
     if (size > TP_RECEIVE_BYTES) {
-        tp_fail(error, EMSGSIZE, "adopt: %zu bytes were left over; at most %d can be", size, TP_RECEIVE_BYTES);
+        tp_fail(error, EMSGSIZE, "adopt: %zu bytes were left over; at most %d can be", size,
+                TP_RECEIVE_BYTES);
         return 0;
     }
     if (ends_of(fd, &command.remote, &command.local) == -1) {
@@ -195,7 +196,8 @@ int tp_pump_connection(struct tp_pump *pump, uint64_t id, struct tp_connection_i
            info->id == id;
 }
 
-unsigned tp_pump_connections(struct tp_pump *pump, uint64_t *cursor, struct tp_connection_info *infos, unsigned room)
+unsigned tp_pump_connections(struct tp_pump *pump, uint64_t *cursor, struct tp_connection_info *infos,
+                             unsigned room)
 {
     unsigned count = 0;
     unsigned w = tp_id_worker(*cursor);

@@ -156,7 +156,7 @@ void tp_queue_clear(struct tp_queue *queue, struct tp_blocks *blocks, struct tp_
         give(queue, blocks, queue->begun);
         queue->begun = NULL;
     }
-    for (enum tp_class class = 0; class < TP_CLASSES; class++) {
+    for (enum tp_class class = 0; class < TP_CLASSES; class ++) {
         while (queue->waiting[class].first) {
             struct tp_block *block = pop(queue, class);
             tally(dropped, block);

@@ -2,10 +2,10 @@
 // What waits to be written to one stream (link_to_stream): whole frames, oldest first, in classes.
 //
 // The one place where it is decided which frame goes next and which is dropped. Today: IKE before the rest,
-// a byte cap, and the oldest droppable frame gives way to the newest. A frame of which a part has been written
-// is always finished, whatever it is; IKE is never dropped. Finer classes and a sojourn-time rule belong into
-// tp_queue_class and drop_one. Must not know sockets: tp_queue_gather says what to write, tp_queue_written
-// is told how much of it went out. One owner thread.
+// a byte cap, and the oldest droppable frame gives way to the newest. A frame of which a part has been
+// written is always finished, whatever it is; IKE is never dropped. Finer classes and a sojourn-time rule
+// belong into tp_queue_class and drop_one. Must not know sockets: tp_queue_gather says what to write,
+// tp_queue_written is told how much of it went out. One owner thread.
 #ifndef TP_QUEUE_H
 #define TP_QUEUE_H
 
@@ -49,17 +49,19 @@ static inline bool tp_queue_empty(const struct tp_queue *queue)
 
 enum tp_class tp_queue_class(const struct tp_frame *frame);
 
-/* Copies `frame` in. Older frames may be dropped for it: they are added to `dropped`. Anything but TP_PUT_OK means
- * that this frame itself is lost; for IKE that happens only when nothing but IKE and the begun frame fills the
- * cap, or memory is out: the stream can then not be served any more. */
+/* Copies `frame` in. Older frames may be dropped for it: they are added to `dropped`. Anything but TP_PUT_OK
+ * means that this frame itself is lost; for IKE that happens only when nothing but IKE and the begun frame
+ * fills the cap, or memory is out: the stream can then not be served any more. */
 enum tp_put tp_queue_put(struct tp_queue *queue, struct tp_blocks *blocks, uint32_t limit,
                          const struct tp_frame *frame, uint64_t now, struct tp_tally *dropped);
 
-/* Copies in what is left of a frame whose first `written` bytes are on the stream already; the queue is empty. */
+/* Copies in what is left of a frame whose first `written` bytes are on the stream already; the queue is
+ * empty. */
 enum tp_put tp_queue_begin(struct tp_queue *queue, struct tp_blocks *blocks, const struct tp_frame *frame,
                            uint32_t written, uint64_t now);
 
-/* Fills at most `room` pieces with what to write next, in this order, about `budget` bytes; gives their number. */
+/* Fills at most `room` pieces with what to write next, in this order, about `budget` bytes; gives their
+ * number. */
 unsigned tp_queue_gather(const struct tp_queue *queue, struct iovec *pieces, unsigned room, size_t budget);
 
 /* The first `bytes` of what tp_queue_gather gave are on the stream. */

@@ -30,12 +30,8 @@ static const char *const reasons[TP_REASON_COUNT] = {
 };
 
 static const char *const protocols[TP_PROTOCOL_COUNT] = {
-    [TP_PROTOCOL_UNKNOWN] = "unknown",
-    [TP_PROTOCOL_TPKT] = "tpkt",
-    [TP_PROTOCOL_RFC9329] = "rfc9329",
-    [TP_PROTOCOL_TLS] = "tls",
-    [TP_PROTOCOL_HTTP] = "http",
-    [TP_PROTOCOL_FTT] = "ftt",
+    [TP_PROTOCOL_UNKNOWN] = "unknown", [TP_PROTOCOL_TPKT] = "tpkt", [TP_PROTOCOL_RFC9329] = "rfc9329",
+    [TP_PROTOCOL_TLS] = "tls",         [TP_PROTOCOL_HTTP] = "http", [TP_PROTOCOL_FTT] = "ftt",
     [TP_PROTOCOL_EFTF] = "eftf",
 };
 

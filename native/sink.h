@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one seam between streams and whoever takes IKE and ESP: today the link with charon behind it.
 //
-// From stream to sink: runs of datagrams in stream order, sound by size and IKE header, nothing else looked at.
-// The bytes lie in the worker's memory, may be changed in place (an engine decrypts there) and are the sink's
-// until it returns. The other way round a sink hands datagrams to tp_stream_offer and ends its turn with
-// tp_stream_flush. Everything happens on the connection's own worker.
+// From stream to sink: runs of datagrams in stream order, sound by size and IKE header, nothing else looked
+// at. The bytes lie in the worker's memory, may be changed in place (an engine decrypts there) and are the
+// sink's until it returns. The other way round a sink hands datagrams to tp_stream_offer and ends its turn
+// with tp_stream_flush. Everything happens on the connection's own worker.
 #ifndef TP_SINK_H
 #define TP_SINK_H
 

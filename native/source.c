@@ -11,14 +11,15 @@ enum { REMEMBERED = 8192 }; /* sources without half-identified connections whose
 
 struct tp_source {
     uint64_t key[2];
-    uint64_t tokens;    /* in nanoseconds: one accept costs a second divided by the rate */
-    uint64_t at;        /* when tokens was right */
+    uint64_t tokens; /* in nanoseconds: one accept costs a second divided by the rate */
+    uint64_t at;     /* when tokens was right */
     uint32_t half;
-    uint32_t chain;          /* + 1 */
-    uint32_t older, newer;   /* + 1, in the list of those with half == 0 */
+    uint32_t chain;        /* + 1 */
+    uint32_t older, newer; /* + 1, in the list of those with half == 0 */
 };
 
-int tp_sources_open(struct tp_sources *s, uint32_t max_half, uint32_t max_half_per_source, uint32_t max_per_second)
+int tp_sources_open(struct tp_sources *s, uint32_t max_half, uint32_t max_half_per_source,
+                    uint32_t max_per_second)
 {
     *s = (struct tp_sources){
         .entry_count = max_half + REMEMBERED,
@@ -136,7 +137,8 @@ static bool within_rate(const struct tp_sources *s, struct tp_source *e, uint64_
     return true;
 }
 
-enum tp_reason tp_source_admit(struct tp_sources *s, const struct tp_address *from, uint64_t now, uint32_t *number)
+enum tp_reason tp_source_admit(struct tp_sources *s, const struct tp_address *from, uint64_t now,
+                               uint32_t *number)
 {
     uint64_t key[2];
     key_of(from, key);

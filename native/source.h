@@ -20,7 +20,7 @@ struct tp_sources {
     uint32_t *buckets;     /* the first entry of each chain + 1 */
     uint32_t bucket_count; /* a power of two */
     uint32_t entry_count;
-    uint32_t used;            /* entries that were ever in use */
+    uint32_t used;           /* entries that were ever in use */
     uint32_t oldest, newest; /* + 1: the entries with no half-identified connection, by their last accept */
     uint64_t seed;
     uint32_t half;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// stream_to_link: bytes are read into the worker's buffer, cut into frames where they lie, and the datagrams in
-// them handed to the sink in runs. A connection keeps only what is incomplete: up to six bytes in itself, or the
-// begun frame in a borrowed block, which the next read continues in place.
+// stream_to_link: bytes are read into the worker's buffer, cut into frames where they lie, and the datagrams
+// in them handed to the sink in runs. A connection keeps only what is incomplete: up to six bytes in itself,
+// or the begun frame in a borrowed block, which the next read continues in place.
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -14,13 +14,6 @@ enum {
     GROWTH = 8,             /* a longer frame gets at most this many times what has arrived of it */
     MOST_DRAINED = 1 << 20, /* bytes thrown away while lingering */
 };
-
-static const char not_found[] = "HTTP/1.1 404 Not Found\r\n"
-                                "Content-Type: text/plain\r\n"
-                                "Content-Length: 28\r\n"
-                                "Connection: close\r\n"
-                                "\r\n"
-                                "There is no web server here\n";
 
 struct run {
     struct tp_datagram datagrams[RUN];
@@ -53,7 +46,8 @@ static void bad_ike(struct tp_worker *w, struct tp_conn *conn)
     conn->bad_ike++;
 }
 
-static void sort_datagram(struct tp_worker *w, struct tp_conn *conn, struct run *run, uint8_t *payload, size_t size)
+static void sort_datagram(struct tp_worker *w, struct tp_conn *conn, struct run *run, uint8_t *payload,
+                          size_t size)
 {
     enum tp_kind kind = tp_kind_of(payload, size);
     switch (kind) {
@@ -83,8 +77,8 @@ static void sort_datagram(struct tp_worker *w, struct tp_conn *conn, struct run 
     tp_bump(&conn->stat[TP_STAT_DROPPED], 1);
 }
 
-/* Room for what is held of a frame of `length` bytes and for more of it; what a peer announces is not lent to it
- * before it has sent a fair part. NULL: the worker's cap, or no memory. */
+/* Room for what is held of a frame of `length` bytes and for more of it; what a peer announces is not lent to
+ * it before it has sent a fair part. NULL: the worker's cap, or no memory. */
 static struct tp_block *lend(struct tp_worker *w, uint32_t length, size_t held)
 {
     size_t room = length;
@@ -95,7 +89,8 @@ static struct tp_block *lend(struct tp_worker *w, uint32_t length, size_t held)
     return tp_block_take(&w->blocks, room, false);
 }
 
-static bool hold_in_block(struct tp_worker *w, struct tp_conn *conn, uint32_t length, const uint8_t *at, size_t size)
+static bool hold_in_block(struct tp_worker *w, struct tp_conn *conn, uint32_t length, const uint8_t *at,
+                          size_t size)
 {
     struct tp_block *block = lend(w, length, size);
     if (!block) {
@@ -121,8 +116,8 @@ static void keep(struct tp_worker *w, struct tp_conn *conn, const uint8_t *at, s
     }
 }
 
-/* Cuts `size` bytes into frames and hands over what is in them; `first` is a completed frame to go before. */
-static void cut(struct tp_worker *w, struct tp_conn *conn, struct tp_block *first, uint8_t *at, size_t size)
+void tp_stream_cut(struct tp_worker *w, struct tp_conn *conn, struct tp_block *first, uint8_t *at,
+                   size_t size)
 {
     struct run run;
     size_t header = tp_frame_header(conn->framing);
@@ -144,7 +139,7 @@ static void cut(struct tp_worker *w, struct tp_conn *conn, struct tp_block *firs
     if (first)
         tp_block_give(&w->blocks, first);
     if (length < 0) {
-        tp_conn_close(w, conn, (enum tp_reason)-length);
+        tp_conn_close(w, conn, tp_reason_of(length));
     } else if (conn->bad_ike > TP_MAX_BAD_IKE) {
         tp_conn_close(w, conn, TP_REASON_BAD_IKE);
     } else if (size == 0) {
@@ -156,77 +151,12 @@ static void cut(struct tp_worker *w, struct tp_conn *conn, struct tp_block *firs
     }
 }
 
-static bool answer_http(struct tp_worker *w, struct tp_conn *conn)
-{
-    /* Closing at once would reset the connection over what the client is still sending, and the answer with it. */
-    if (send(conn->fd, not_found, sizeof not_found - 1, MSG_NOSIGNAL | MSG_DONTWAIT) == -1 ||
-        shutdown(conn->fd, SHUT_WR) == -1) {
-        tp_conn_close(w, conn, TP_REASON_HTTP);
-        return false;
-    }
-    conn->card.state = TP_LINGERING;
-    tp_deadline_set(&w->lingering, &conn->opening, w->now);
-    tp_conn_publish(conn);
-    return false;
-}
-
-bool tp_stream_identified(struct tp_worker *w, struct tp_conn *conn, enum tp_protocol protocol)
-{
-    tp_deadline_clear(&conn->opening);
-    tp_conn_settle(w, conn);
-    tp_count(&w->counters, TP_C_identified + protocol, 1);
-    conn->card.protocol = protocol;
-    tp_conn_tell(w, conn, TP_EVENT_IDENTIFIED, TP_REASON_NONE, NULL);
-    switch (protocol) {
-    case TP_PROTOCOL_TPKT:
-        conn->framing = TP_FRAMING_TPKT;
-        break;
-    case TP_PROTOCOL_RFC9329:
-    case TP_PROTOCOL_FTT:
-        conn->framing = TP_FRAMING_RFC9329;
-        break;
-    case TP_PROTOCOL_HTTP:
-        return answer_http(w, conn);
-    case TP_PROTOCOL_TLS:
-        tp_conn_close(w, conn, TP_REASON_TLS_NOT_CONFIGURED);
-        return false;
-    default:
-        tp_conn_close(w, conn, TP_REASON_UNKNOWN_PROTOCOL);
-        return false;
-    }
-    conn->card.state = TP_OPEN;
-    tp_conn_publish(conn);
-    if (w->config->role == TP_GATEWAY)
-        tp_deadline_set(&w->ike, &conn->opening, w->now);
-    return true;
-}
-
-/* The first bytes: which protocol? */
-static void sniff(struct tp_worker *w, struct tp_conn *conn, uint8_t *at, size_t size)
-{
-    int protocol = tp_recognise(at, size, false);
-    if (protocol == 0) {
-        memcpy(conn->head, at, size);
-        conn->head_length = (uint8_t)size;
-        return;
-    }
-    if (protocol < 0) {
-        tp_count(&w->counters, TP_C_unknown_first_byte + at[0], 1);
-        tp_conn_close(w, conn, (enum tp_reason)-protocol);
-        return;
-    }
-    if (!tp_stream_identified(w, conn, (enum tp_protocol)protocol))
-        return;
-    size_t opening = protocol == TP_PROTOCOL_RFC9329 ? TP_SNIFF_ENOUGH : 0; /* its prefix is no frame */
-    cut(w, conn, NULL, at + opening, size - opening);
-}
-
 void tp_stream_take(struct tp_worker *w, struct tp_conn *conn, size_t size)
 {
     if (conn->card.state == TP_NEW)
-        sniff(w, conn, w->receive, size);
+        tp_stream_open(w, conn, w->receive, size);
     else
-        cut(w, conn, NULL, w->receive, size);
+        tp_stream_cut(w, conn, NULL, w->receive, size);
 }
 
 /* `size` more bytes of the frame in conn->partial, the rest of them in the receive buffer. */
@@ -238,7 +168,7 @@ static void take_partial(struct tp_worker *w, struct tp_conn *conn, size_t size)
     block->end += got;
     if (block->end == block->payload) {
         conn->partial = NULL;
-        cut(w, conn, block, w->receive, size - got);
+        tp_stream_cut(w, conn, block, w->receive, size - got);
     } else if (block->end == block->room) {
         conn->partial = NULL;
         hold_in_block(w, conn, block->payload, block->data, block->end);
@@ -253,12 +183,14 @@ static ssize_t receive(struct tp_worker *w, struct tp_conn *conn)
     struct tp_block *block = conn->partial;
     if (block) {
         bool whole = block->payload <= block->room;
-        pieces[0] = (struct iovec){block->data + block->end, (whole ? block->payload : block->room) - block->end};
+        pieces[0] =
+            (struct iovec){block->data + block->end, (whole ? block->payload : block->room) - block->end};
         pieces[1] = (struct iovec){w->receive, TP_RECEIVE_BYTES};
         message.msg_iovlen = whole ? 2 : 1;
     } else {
         memcpy(w->receive, conn->head, conn->head_length);
-        pieces[0] = (struct iovec){w->receive + conn->head_length, TP_RECEIVE_BYTES - (size_t)conn->head_length};
+        pieces[0] =
+            (struct iovec){w->receive + conn->head_length, TP_RECEIVE_BYTES - (size_t)conn->head_length};
     }
     return recvmsg(conn->fd, &message, MSG_DONTWAIT);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// link_to_stream: datagrams become frames. What the socket takes at once goes straight from the receive buffer;
-// only the rest is copied into the connection's queue.
+// link_to_stream: datagrams become frames. What the socket takes at once goes straight from the receive
+// buffer; only the rest is copied into the connection's queue.
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -94,16 +94,18 @@ static void enqueue(struct tp_worker *w, struct tp_conn *conn, int32_t at, uint3
     struct tp_tally dropped = {0};
     for (; at != -1; at = w->items[at].next, written = 0) {
         const struct tp_frame *frame = &w->items[at].frame;
-        enum tp_put put = written > 0 ? tp_queue_begin(&conn->queue, &w->blocks, frame, written, w->now)
-                                      : tp_queue_put(&conn->queue, &w->blocks, limit, frame, w->now, &dropped);
+        enum tp_put put = written > 0
+                              ? tp_queue_begin(&conn->queue, &w->blocks, frame, written, w->now)
+                              : tp_queue_put(&conn->queue, &w->blocks, limit, frame, w->now, &dropped);
         if (put == TP_PUT_OK)
             continue;
         if (put == TP_PUT_NO_MEMORY || tp_queue_class(frame) == TP_CLASS_IKE) {
             tp_conn_close(w, conn, TP_REASON_OUT_OF_MEMORY);
             break;
         }
-        count_dropped(w, conn,
-                      put == TP_PUT_QUEUE_FULL ? TP_C_link_to_stream_queue_full : TP_C_link_to_stream_worker_full, 1);
+        count_dropped(
+            w, conn,
+            put == TP_PUT_QUEUE_FULL ? TP_C_link_to_stream_queue_full : TP_C_link_to_stream_worker_full, 1);
     }
     count_dropped(w, conn, TP_C_link_to_stream_queue_full, dropped.frames);
     tp_write(&conn->stat[TP_STAT_QUEUED], conn->queue.bytes);

@@ -8,7 +8,8 @@
 #include "api.h"
 
 /* Always -1, so that a failing branch is one line. */
-int tp_fail(struct tp_error *error, int number, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int tp_fail(struct tp_error *error, int number, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* 0 or an errno. All signals are blocked in the thread; `name` has at most 15 characters. */
 int tp_thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *argument);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is the link there? Told to the control plane when it changes, by whichever worker sees it: that it is gone at
-// most once a second, that it is back at once. A loss that was not told for that reason is seen again, and told,
-// with the next datagram.
+// Is the link there? Told to the control plane when it changes, by whichever worker sees it: that it is gone
+// at most once a second, that it is back at once. A loss that was not told for that reason is seen again, and
+// told, with the next datagram.
 #ifndef TP_WATCH_H
 #define TP_WATCH_H
 
@@ -14,7 +14,7 @@ struct tp_watch {
     pthread_mutex_t lock;
     struct tp_events *events;
     _Atomic bool down; /* as told */
-    uint64_t gone_at; /* when it was last told to be down */
+    uint64_t gone_at;  /* when it was last told to be down */
 };
 
 void tp_watch_open(struct tp_watch *watch, struct tp_events *events);

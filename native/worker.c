@@ -68,8 +68,10 @@ int tp_worker_open(struct tp_worker *w, struct tp_pump *pump, unsigned index, st
 static uint64_t earliest(const struct tp_worker *w)
 {
     const uint64_t times[] = {
-        tp_deadlines_next(&w->first_bytes), tp_deadlines_next(&w->ike),
-        tp_deadlines_next(&w->frame),       tp_deadlines_next(&w->lingering),
+        tp_deadlines_next(&w->first_bytes),
+        tp_deadlines_next(&w->ike),
+        tp_deadlines_next(&w->frame),
+        tp_deadlines_next(&w->lingering),
         w->accept_again_at ? w->accept_again_at : UINT64_MAX,
     };
     uint64_t first = UINT64_MAX;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One thread, one epoll, and everything it owns. Connections never change their worker.
 //
-// A turn: wait, read the clock, serve each handle a bounded amount, expire deadlines, recycle what was closed.
-// Another thread talks to a worker only through tp_worker_ask; what it may read beside that are counters and
-// cards. The files around it each are one activity of a worker and share this header:
-// stream_in.c, stream_out.c, link_in.c, accept.c, close.c, command.c, worker.c.
+// A turn: wait, read the clock, serve each handle a bounded amount, expire deadlines, recycle what was
+// closed. Another thread talks to a worker only through tp_worker_ask; what it may read beside that are
+// counters and cards. The files around it each are one activity of a worker and share this header:
+// stream_open.c, stream_in.c, stream_out.c, link_in.c, accept.c, close.c, command.c, worker.c.
 #ifndef TP_WORKER_H
 #define TP_WORKER_H
 
@@ -77,17 +77,25 @@ void tp_worker_join(struct tp_worker *worker);
 void tp_worker_close(struct tp_worker *worker);
 
 /* Adds, or changes what is watched; 0 or -1. */
-int tp_worker_watch(struct tp_worker *worker, int operation, int fd, uint32_t events, struct tp_handle *handle);
+int tp_worker_watch(struct tp_worker *worker, int operation, int fd, uint32_t events,
+                    struct tp_handle *handle);
 
 /* stream_in.c: a stream has bytes, or news. */
 void tp_stream_readable(struct tp_worker *worker, struct tp_conn *conn);
 /* The first bytes of a stream, which somebody else has read; at most TP_RECEIVE_BYTES, in worker->receive. */
 void tp_stream_take(struct tp_worker *worker, struct tp_conn *conn, size_t size);
+/* Cuts bytes in worker->receive into frames and hands over what is in them. `first`, if any, is a frame
+ * completed by the bytes before; it is given back here. */
+void tp_stream_cut(struct tp_worker *worker, struct tp_conn *conn, struct tp_block *first, uint8_t *at,
+                   size_t size);
+
+/* stream_open.c: bytes in worker->receive from the first one on; they are kept while they tell too little. */
+void tp_stream_open(struct tp_worker *worker, struct tp_conn *conn, uint8_t *at, size_t size);
 /* The protocol of a connection is known. False when that closed it or it lingers: nothing more to read. */
 bool tp_stream_identified(struct tp_worker *worker, struct tp_conn *conn, enum tp_protocol protocol);
 
-/* stream_out.c: a sink's datagrams into a stream. `data` must stay until tp_stream_flush. An IKE message that came
- * without its marker gets one when `add_marker` is set. */
+/* stream_out.c: a sink's datagrams into a stream. `data` must stay until tp_stream_flush. An IKE message that
+ * came without its marker gets one when `add_marker` is set. */
 void tp_stream_offer(struct tp_worker *worker, struct tp_conn *conn, const uint8_t *data, uint32_t size,
                      enum tp_kind kind, bool add_marker);
 void tp_stream_flush(struct tp_worker *worker);
@@ -99,7 +107,8 @@ void tp_link_readable(struct tp_worker *worker, struct tp_link_socket *socket);
 /* accept.c */
 void tp_accept(struct tp_worker *worker, struct tp_listener *listener);
 void tp_accept_resume(struct tp_worker *worker);
-/* A connection on `fd`, watched and told; NULL and the reason when it cannot be had. `flow` NULL: from the pool. */
+/* A connection on `fd`, watched and told; NULL and the reason when it cannot be had. `flow` NULL: from the
+ * pool. */
 struct tp_conn *tp_conn_open(struct tp_worker *worker, int fd, const struct tp_address *remote,
                              const struct tp_address *local, const struct tp_address *flow, bool accepted,
                              uint32_t source, enum tp_reason *reason);

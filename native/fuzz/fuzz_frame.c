@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes, framed and recognised: never a crash, never a length beyond what is there, and the same answer however
-// much of it has been seen. First byte: which framing (bit 0), inside TLS (bit 1).
+// Any bytes, framed and recognised: never a crash, never a length beyond what is there, and the same answer
+// however much of it has been seen. First byte: which framing (bit 0), inside TLS (bit 1).
 #include <stdlib.h>
 
 #include "frame.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes in any pieces into the real reading of a stream: what reaches the sink and how it ends is what the
-// framer alone says about the whole. First byte: how the pieces are cut.
+// Any bytes in any pieces into the real reading of a stream: what reaches the sink and how it ends is what
+// the framer alone says about the whole. First byte: how the pieces are cut.
 #include "../tests/stage.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -31,7 +31,7 @@ static enum tp_reason oracle(const uint8_t *at, size_t size)
     if (protocol == 0)
         return size == 0 ? TP_REASON_FIN : TP_REASON_FIN_IN_FRAME;
     if (protocol < 0)
-        return (enum tp_reason)-protocol;
+        return tp_reason_of(protocol);
     if (protocol == TP_PROTOCOL_TLS)
         return TP_REASON_TLS_NOT_CONFIGURED;
     if (protocol == TP_PROTOCOL_HTTP)
@@ -52,7 +52,7 @@ static enum tp_reason oracle(const uint8_t *at, size_t size)
         size -= (size_t)length;
     }
     if (length < 0)
-        return (enum tp_reason)-length;
+        return tp_reason_of(length);
     return size == 0 ? TP_REASON_FIN : TP_REASON_FIN_IN_FRAME;
 }
 

@@ -6,19 +6,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(condition)                                                                    \
-    do {                                                                                    \
-        if (!(condition)) {                                                                 \
-            fprintf(stderr, "%s:%d: %s: does not hold\n", __FILE__, __LINE__, #condition); \
-            exit(1);                                                                        \
-        }                                                                                   \
+#define CHECK(condition)                                                                                     \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            fprintf(stderr, "%s:%d: %s: does not hold\n", __FILE__, __LINE__, #condition);                   \
+            exit(1);                                                                                         \
+        }                                                                                                    \
     } while (0)
 
 /* Test functions are called what they show. */
-#define RUN(test)                    \
-    do {                             \
-        test();                      \
-        printf("ok  %s\n", #test); \
+#define RUN(test)                                                                                            \
+    do {                                                                                                     \
+        test();                                                                                              \
+        printf("ok  %s\n", #test);                                                                           \
     } while (0)
 
 #endif

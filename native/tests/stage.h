@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A worker on a stage: no thread, no link; one connection over a socket pair, and a sink that writes down what it
-// is given. For tests and fuzzers that want the real reading of a stream, turn by turn.
+// A worker on a stage: no thread, no link; one connection over a socket pair, and a sink that writes down
+// what it is given. For tests and fuzzers that want the real reading of a stream, turn by turn.
 #ifndef TP_STAGE_H
 #define TP_STAGE_H
 
@@ -44,7 +44,8 @@ static inline void stage_open(struct tp_stage *stage, struct tp_config *config, 
 /* A fresh connection; the one before must have ended. */
 static inline void stage_enter(struct tp_stage *stage)
 {
-    struct tp_address local = {.family = 4, .bytes = {192, 0, 2, 1}}, remote = {.family = 4, .bytes = {192, 0, 2, 2}};
+    struct tp_address local = {.family = 4, .bytes = {192, 0, 2, 1}},
+                      remote = {.family = 4, .bytes = {192, 0, 2, 2}};
     enum tp_reason reason;
     int ends[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);

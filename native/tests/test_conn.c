@@ -69,7 +69,8 @@ static void a_recycled_slot_remembers_nothing(void)
     conn = tp_conn_take(&conns);
     tp_conn_publish(conn);
     CHECK(tp_conn_snapshot(&conns, 0, &info));
-    CHECK(info.dropped == 0 && info.protocol == 0 && info.flow.family == 0 && !conn->seen_ike && !conn->bad_ike);
+    CHECK(info.dropped == 0 && info.protocol == 0 && info.flow.family == 0 && !conn->seen_ike &&
+          !conn->bad_ike);
     tp_conns_close(&conns);
 }
 

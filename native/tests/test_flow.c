@@ -19,8 +19,10 @@ static struct tp_address address(const char *text, unsigned prefix)
 
 static struct tp_config gateway(unsigned workers, const char *pool4, unsigned prefix)
 {
-    return (struct tp_config){
-        .workers = workers, .reserved = 16, .pool4 = address(pool4, prefix), .pool6 = address("2001:2::", 64)};
+    return (struct tp_config){.workers = workers,
+                              .reserved = 16,
+                              .pool4 = address(pool4, prefix),
+                              .pool6 = address("2001:2::", 64)};
 }
 
 static void an_address_finds_its_holder_and_only_while_it_is_held(void)
@@ -46,8 +48,8 @@ static void an_address_finds_its_holder_and_only_while_it_is_held(void)
 
 static void addresses_outside_the_pool_find_nobody(void)
 {
-    static const char *const strangers[] = {"198.18.0.15", "198.18.1.0", "198.17.255.255", "0.0.0.0",
-                                            "255.255.255.255", "2001:2::f", "2001:2:0:1::10", "::"};
+    static const char *const strangers[] = {"198.18.0.15",     "198.18.1.0", "198.17.255.255", "0.0.0.0",
+                                            "255.255.255.255", "2001:2::f",  "2001:2:0:1::10", "::"};
     struct tp_config config = gateway(1, "198.18.0.0", 24);
     struct tp_flows flows;
     struct tp_address flow;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every row of the vector table: whole, byte by byte, with trailing bytes; each feed ends where memory ends, so
-// that one byte read too far is a crash. The table itself says how a row is to be fed.
+// Every row of the vector table: whole, byte by byte, with trailing bytes; each feed ends where memory ends,
+// so that one byte read too far is a crash. The table itself says how a row is to be fed.
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -80,8 +80,8 @@ static void expect(const char *written, const char *extra, struct verdict *v)
         if (!next)
             snprintf(v->end, sizeof v->end, "%s", word);
         else
-            add(strcmp(word, "keepalive") == 0 || strcmp(word, "empty") == 0 ? v->swallowed : v->handed, "%s,",
-                word, 0);
+            add(strcmp(word, "keepalive") == 0 || strcmp(word, "empty") == 0 ? v->swallowed : v->handed,
+                "%s,", word, 0);
     }
     if (strcmp(v->end, "end") == 0)
         add(v->handed, "%s", extra, 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Grouping towards the link, and what becomes of datagrams that the kernel refuses. The kernel is a stand-in here:
-// this file's own sendmmsg() takes the place of the C library's, keeps an MTU, and refuses what it is told to.
+// Grouping towards the link, and what becomes of datagrams that the kernel refuses. The kernel is a stand-in
+// here: this file's own sendmmsg() takes the place of the C library's, keeps an MTU, and refuses what it is
+// told to.
 #include <errno.h>
 #include <netinet/udp.h>
 #include <string.h>
@@ -35,7 +36,8 @@ static uint16_t segment_of(const struct msghdr *message)
 {
     uint16_t segment = 0;
     bool source = false;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)message, c)) {
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c;
+         c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)message, c)) {
         if (c->cmsg_level == SOL_UDP)
             memcpy(&segment, CMSG_DATA(c), sizeof segment);
         else
@@ -61,9 +63,9 @@ static int take(const struct msghdr *message)
     for (size_t i = 0; i < message->msg_iovlen; i++) {
         const struct iovec *piece = &message->msg_iov[i];
         /* All pieces but the last must be where the kernel cuts. */
-        CHECK(segment == 0 ? message->msg_iovlen == 1
-                           : piece->iov_len == segment ||
-                                 (i + 1 == message->msg_iovlen && piece->iov_len < segment));
+        CHECK(segment == 0
+                  ? message->msg_iovlen == 1
+                  : piece->iov_len == segment || (i + 1 == message->msg_iovlen && piece->iov_len < segment));
         CHECK(kernel.datagrams < NOTED);
         kernel.size[kernel.datagrams] = (uint32_t)piece->iov_len;
         kernel.first[kernel.datagrams] = *(const uint8_t *)piece->iov_base;
@@ -186,7 +188,8 @@ static void many_sizes_are_many_messages_in_few_calls(void)
         sizes[i] = 100 + i;
     fresh();
     deliver(sizes, 500);
-    CHECK(kernel.datagrams == 500 && kernel.messages == 500 && kernel.calls == (500 + TP_SINK_GROUPS - 1) / TP_SINK_GROUPS);
+    CHECK(kernel.datagrams == 500 && kernel.messages == 500 &&
+          kernel.calls == (500 + TP_SINK_GROUPS - 1) / TP_SINK_GROUPS);
     for (unsigned i = 0; i < 500; i++)
         CHECK(kernel.size[i] == 100 + i);
 }

@@ -21,7 +21,8 @@ static void fresh(size_t worker_cap)
     dropped = done = (struct tp_tally){0};
 }
 
-/* A TPKT' frame whose payload is filled with `mark`; `header` and `payload` must not change until it is used. */
+/* A TPKT' frame whose payload is filled with `mark`; `header` and `payload` must not change until it is used.
+ */
 static struct tp_frame frame(enum tp_kind kind, uint32_t size, uint8_t mark)
 {
     memset(payload, mark, size);
@@ -35,7 +36,8 @@ static enum tp_put put(enum tp_kind kind, uint32_t size, uint8_t mark)
     return tp_queue_put(&queue, &blocks, CAP, &f, 0, &dropped);
 }
 
-/* Writes at most `room` bytes and checks that they are the next ones; gives the marks of frames they came from. */
+/* Writes at most `room` bytes and checks that they are the next ones; gives the marks of frames they came
+ * from. */
 static size_t write_some(size_t room, uint8_t *out)
 {
     struct iovec pieces[64];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading a stream: the same datagrams however it is cut, memory only while something is incomplete, and an end
-// with a reason for everything that is wrong.
+// Reading a stream: the same datagrams however it is cut, memory only while something is incomplete, and an
+// end with a reason for everything that is wrong.
 #include "stage.h"
 
 enum { STREAM = 300000, NOTED = 64 };
@@ -147,14 +147,10 @@ static void every_wrong_stream_ends_with_its_reason(void)
         size_t size;
         enum tp_reason reason;
     } cases[] = {
-        {"\1\0\0\3", 4, TP_REASON_BAD_LENGTH},
-        {"\1\0\0\4\2", 5, TP_REASON_BAD_VERSION},
-        {"\1\0\0\4\1\1", 6, TP_REASON_BAD_RESERVED},
-        {"\3\0\0\26", 4, TP_REASON_UNKNOWN_PROTOCOL},
-        {"\1\1", 2, TP_REASON_UNKNOWN_PROTOCOL},
-        {"IKETCP\0\1", 8, TP_REASON_BAD_LENGTH},
-        {"IKETCQ", 6, TP_REASON_UNKNOWN_PROTOCOL},
-        {"\26\3\1\2\0", 5, TP_REASON_TLS_NOT_CONFIGURED},
+        {"\1\0\0\3", 4, TP_REASON_BAD_LENGTH},        {"\1\0\0\4\2", 5, TP_REASON_BAD_VERSION},
+        {"\1\0\0\4\1\1", 6, TP_REASON_BAD_RESERVED},  {"\3\0\0\26", 4, TP_REASON_UNKNOWN_PROTOCOL},
+        {"\1\1", 2, TP_REASON_UNKNOWN_PROTOCOL},      {"IKETCP\0\1", 8, TP_REASON_BAD_LENGTH},
+        {"IKETCQ", 6, TP_REASON_UNKNOWN_PROTOCOL},    {"\26\3\1\2\0", 5, TP_REASON_TLS_NOT_CONFIGURED},
         {"SSH-2.0-x", 9, TP_REASON_UNKNOWN_PROTOCOL},
     };
     for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -129,7 +129,8 @@ static void conversation(enum tp_protocol protocol)
     dropped = counted(TP_C_link_to_stream_queue_full) - dropped;
     CHECK(dropped > 0 && reader.esp == sent_esp - dropped && reader.next_esp == sent_esp);
     CHECK(counted(TP_C_link_to_stream_frames) - frames == reader.esp + reader.ike);
-    CHECK(tp_read(&stage.conn->stat[TP_STAT_QUEUED]) == 0 && tp_read(&stage.conn->stat[TP_STAT_DROPPED]) == dropped);
+    CHECK(tp_read(&stage.conn->stat[TP_STAT_QUEUED]) == 0 &&
+          tp_read(&stage.conn->stat[TP_STAT_DROPPED]) == dropped);
     tp_conn_close(stage.worker, stage.conn, TP_REASON_CONTROL);
     CHECK(stage_leave(&stage) == TP_REASON_CONTROL);
 }

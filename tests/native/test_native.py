@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled data plane: its C tests, its fuzzers for some seconds, the pump's tests on sanitized builds."""
+"""The compiled data plane: its C tests, its fuzzers for some seconds, the pump's tests under sanitizers."""
 
 from __future__ import annotations
 

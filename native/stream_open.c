@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first bytes of a stream: which protocol it speaks, and what that means for the connection. What is
+// served here opens it; everything else ends it, an HTTP client with an answer it can read.
+#include <sys/socket.h>
+
+#include "worker.h"
+
+static const char not_found[] = "HTTP/1.1 404 Not Found\r\n"
+                                "Content-Type: text/plain\r\n"
+                                "Content-Length: 28\r\n"
+                                "Connection: close\r\n"
+                                "\r\n"
+                                "There is no web server here\n";
+
+/* Answered and half-closed: closing at once would reset the connection over what the client is still sending,
+ * and the answer with it. */
+static void answer_http(struct tp_worker *w, struct tp_conn *conn)
+{
+    tp_deadline_set(&w->lingering, &conn->opening, w->now);
+    if (send(conn->fd, not_found, sizeof not_found - 1, MSG_NOSIGNAL | MSG_DONTWAIT) == -1 ||
+        shutdown(conn->fd, SHUT_WR) == -1)
+        tp_conn_close(w, conn, TP_REASON_HTTP);
+}
+
+static enum tp_state state_for(enum tp_protocol protocol)
+{
+    switch (protocol) {
+    case TP_PROTOCOL_TPKT:
+    case TP_PROTOCOL_RFC9329:
+    case TP_PROTOCOL_FTT:
+        return TP_OPEN;
+    case TP_PROTOCOL_HTTP:
+        return TP_LINGERING;
+    default:
+        return TP_NEW;
+    }
+}
+
+bool tp_stream_identified(struct tp_worker *w, struct tp_conn *conn, enum tp_protocol protocol)
+{
+    tp_deadline_clear(&conn->opening);
+    tp_conn_settle(w, conn);
+    tp_count(&w->counters, TP_C_identified + protocol, 1);
+    conn->framing = protocol == TP_PROTOCOL_TPKT ? TP_FRAMING_TPKT : TP_FRAMING_RFC9329;
+    conn->card.protocol = protocol;
+    conn->card.state = state_for(protocol);
+    tp_conn_publish(conn); /* before it is told: who is told may look */
+    tp_conn_tell(w, conn, TP_EVENT_IDENTIFIED, TP_REASON_NONE, NULL);
+    switch (conn->card.state) {
+    case TP_OPEN:
+        if (w->config->role == TP_GATEWAY)
+            tp_deadline_set(&w->ike, &conn->opening, w->now);
+        return true;
+    case TP_LINGERING:
+        answer_http(w, conn);
+        return false;
+    default:
+        tp_conn_close(
+            w, conn, protocol == TP_PROTOCOL_TLS ? TP_REASON_TLS_NOT_CONFIGURED : TP_REASON_UNKNOWN_PROTOCOL);
+        return false;
+    }
+}
+
+void tp_stream_open(struct tp_worker *w, struct tp_conn *conn, uint8_t *at, size_t size)
+{
+    int protocol = tp_recognise(at, size, false);
+    if (protocol == 0) {
+        memcpy(conn->head, at, size);
+        conn->head_length = (uint8_t)size;
+        return;
+    }
+    if (protocol < 0) {
+        tp_count(&w->counters, TP_C_unknown_first_byte + at[0], 1);
+        tp_conn_close(w, conn, tp_reason_of(protocol));
+        return;
+    }
+    if (!tp_stream_identified(w, conn, (enum tp_protocol)protocol))
+        return;
+    size_t opening = protocol == TP_PROTOCOL_RFC9329 ? TP_SNIFF_ENOUGH : 0; /* its prefix is no frame */
+    tp_stream_cut(w, conn, NULL, at + opening, size - opening);
+}
