@@ -82,6 +82,7 @@ class Charon:
         self.timeout = timeout
         self._event_names = (*SA_EVENTS, LOG_EVENT) if log_events else SA_EVENTS
         self._commands: CommandSession | None = None
+        self._listing: CommandSession | None = None  # 10 000 SAs take seconds, in which others may ask
         self._events: EventSession | None = None
         self._opening = asyncio.Lock()
         self._loading = asyncio.Lock()
@@ -120,10 +121,11 @@ class Charon:
     async def connect(self) -> None:
         """Open whichever session is not up. Readers of events are told that some may be missing."""
         async with self._opening:
+            if self._events is not None and not self._events.alive:
+                # It alone always reads, and so learns at once that charon has gone; the others share its fate.
+                self._close_commands()
             if self._commands is None or not self._commands.alive:
-                commands = CommandSession(self.socket_path, self.timeout)
-                await commands.open()
-                self._commands = commands
+                self._commands = await self._new_session()
             if self._events is None or not self._events.alive:
                 events = EventSession(
                     self.socket_path, self.timeout, self._event_names, self._on_event, self._on_end
@@ -136,9 +138,9 @@ class Charon:
 
     async def close(self) -> None:
         """End both sessions and the event streams."""
-        for session in (self._commands, self._events):
-            if session is not None:
-                session.close()
+        self._close_commands()
+        if self._events is not None:
+            self._events.close()
         for subscription in self._readers():
             subscription.close()
 
@@ -215,9 +217,15 @@ class Charon:
 
     async def list_sas(self, *, ike: str | int | None = None) -> list[IkeSa]:
         """List IKE_SAs with their CHILD_SAs and counters: all, by connection name, or by unique id."""
-        commands = await self._session()
-        messages = await commands.stream("list-sas", "list-sa", _selector(ike, None))
-        return [ike_sa(name, section) for message in messages for name, section in message.items()]
+
+        def read(message: RawSection) -> list[IkeSa]:
+            return [ike_sa(name, section) for name, section in message.items()]
+
+        await self._session()
+        async with self._opening:
+            if self._listing is None or not self._listing.alive:
+                self._listing = await self._new_session()
+        return await self._listing.stream("list-sas", "list-sa", _selector(ike, None), read)
 
     async def initiate(self, child: str | None, ike: str | None = None) -> None:
         """Start to establish `child` of connection `ike`, or only its IKE_SA; returns at once."""
@@ -252,6 +260,16 @@ class Charon:
         await self.connect()
         async with self._loading:
             await self._loader.reload()
+
+    def _close_commands(self) -> None:
+        for session in (self._commands, self._listing):
+            if session is not None:
+                session.close()
+
+    async def _new_session(self) -> CommandSession:
+        session = CommandSession(self.socket_path, self.timeout)
+        await session.open()
+        return session
 
     async def _session(self) -> CommandSession:
         if not self.connected:

@@ -15,7 +15,7 @@ import queue
 import socket
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -158,21 +158,25 @@ class CommandSession(_Threaded):
         return await self._submit(command, lambda session: session.request(command, message), seconds)
 
     async def stream(
-        self, command: str, event: str, message: ViciSection | None = None, *, seconds: float | None = None
-    ) -> list[RawSection]:
-        """Send a command whose answer is a stream of events, and return them all.
+        self,
+        command: str,
+        event: str,
+        message: ViciSection,
+        read: Callable[[RawSection], Iterable[T]],
+    ) -> list[T]:
+        """Send a command whose answer is a stream of events; return what `read` makes of them.
 
-        The deadline begins anew with every event: a long listing is no hung charon.
+        `read` is called on the session's thread. The deadline begins anew with every event: a long listing is
+        no hung charon.
         """
-        taken: list[RawSection] = []
+        taken: list[T] = []
 
-        def job(session: vici.Session) -> list[RawSection]:
-            # One by one: the deadline looks at how many there are.
+        def job(session: vici.Session) -> list[T]:
             for section in session.streamed_request(command, event, message):
-                taken.append(section)
+                taken.extend(read(section))
             return taken
 
-        return await self._submit(command, job, seconds, progress=lambda: len(taken))
+        return await self._submit(command, job, None, progress=lambda: len(taken))
 
     async def _submit(
         self,

@@ -179,6 +179,16 @@ async def test_nobody_there_is_gone_and_names_the_socket(tmp_path: Path) -> None
         await charon.connect()
 
 
+async def test_after_a_restart_every_call_works_at_once(ends: Ends) -> None:
+    charon = Charon(ends.gw.vici_path)
+    async with charon:
+        assert await charon.list_sas() == []
+        await ends.gw.stop()
+        await ends.gw.start()
+        assert await charon.list_sas() == []
+        assert (await charon.version()).pid == ends.gw.pid
+
+
 async def test_events_go_on_after_a_reconnection_with_a_word_about_it(ends: Ends) -> None:
     charon = Charon(ends.gw.vici_path)
     await charon.connect()
