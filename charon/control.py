@@ -122,7 +122,7 @@ class Charon:
         """Open whichever session is not up. Readers of events are told that some may be missing."""
         async with self._opening:
             if self._events is not None and not self._events.alive:
-                # It alone always reads, and so learns at once that charon has gone; the others share its fate.
+                # It always reads, and so learns at once that charon has gone; the others share its fate.
                 self._close_commands()
             if self._commands is None or not self._commands.alive:
                 self._commands = await self._new_session()
