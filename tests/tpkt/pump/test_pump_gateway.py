@@ -16,7 +16,7 @@ from tpkt.errors import CloseReason
 from tpkt.link import GatewayLink
 from tpkt.pump import ConnectionState, EventKind
 from tpkt.sniff import Protocol
-from tpkt.wire import Framing
+from tpkt.wire import Framing, encode
 
 pytestmark = pytest.mark.root
 UDP_SEGMENT = 103  # linux/udp.h; not in the socket module
@@ -277,3 +277,18 @@ def test_an_adopted_connection_gets_an_address_of_the_pool(make: Maker) -> None:
             assert rig.pump.close_connection(connection)
             assert not rig.pump.close_connection(connection)
             assert rig.closed(peer) is CloseReason.CONTROL
+
+
+def test_an_idle_connection_costs_less_than_two_kilobytes(make: Maker) -> None:
+    many = 256
+    with make(half_identified_per_source=many, accepts_per_second_per_source=0) as rig:
+        port, charon = rig.listen(), rig.charon()
+        for number in range(many):
+            peer = rig.connect(port)
+            # Half a frame at first, then the rest: nothing of it is kept.
+            peer.send_bytes(encode(esp(50, number))[:30])
+            rig.count("identified_tpkt", number + 1)
+            peer.send_bytes(encode(esp(50, number))[30:])
+            assert charon.recvfrom(100)[0] == esp(50, number)
+        rig.wait(lambda: rig.pump.counters()["queued_bytes"] == 0, "nothing is borrowed")
+        assert rig.pump.counters()["memory_bytes"] < many * 2048
