@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ from tpkt.link.netns import NetworkNamespace
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
+CABLE_SECONDS = 5.0
+POLL_SECONDS = 0.005
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
 
@@ -204,6 +207,18 @@ class Link(ABC):
         self._at_home(lambda _: ends.make_near_end(self.device, self._mtu, pump.descriptor, alias, ipv6=ipv6))
         pump.run(lambda: ends.make_far_end(networks))
         self._at_home(self._dress)
+        self._at_home(self._await_cable)
+
+    def _await_cable(self, kernel: Kernel) -> None:
+        """Return when packets pass: charon would repeat a lost first message only after seconds."""
+        index = kernel.index(self.device)
+        end = time.monotonic() + CABLE_SECONDS
+        while not kernel.transmits(index):
+            if time.monotonic() > end:
+                raise LinkError(
+                    f"device {self.device}: takes no packets {CABLE_SECONDS:g} s after it came up; try again"
+                )
+            time.sleep(POLL_SECONDS)
 
     def _common_troubles(self, device: Device) -> Iterator[str]:
         if not device.up:

@@ -129,6 +129,16 @@ class Kernel:
         with _as_oserror():
             self._ip.link("set", index=index, **wanted, **({"state": "up"} if up else {}))
 
+    def transmits(self, index: int) -> bool:
+        """Tell whether a device that is up takes packets yet, not only has its other end.
+
+        Until the kernel's link watch has run, some milliseconds after the other end came up and much later on
+        a busy machine, it drops them all. To ask for this one device makes newer kernels run it at once.
+        """
+        with _as_oserror():
+            (link,) = self._ip.get_links(index)
+            return bool(link.get_attr("IFLA_QDISC") != "noop")
+
     def delete_device(self, index: int) -> None:
         """Remove a device, and with it its other end, its routes, neighbours and filters."""
         with _as_oserror():

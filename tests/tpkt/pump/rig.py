@@ -91,8 +91,15 @@ class Network:
 class Peer:
     """The other end of a stream."""
 
-    def __init__(self, sock: socket.socket, framing: Framing = Framing.TPKT) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        framing: Framing = Framing.TPKT,
+        tell: Callable[[], object] = lambda: "not known",
+    ) -> None:
+        """`tell` gives what a failure's message says of the pump."""
         self.socket = sock
+        self._tell = tell
         self.socket.settimeout(SECONDS)
         self.framing = framing
         self._decoder = Decoder(framing)
@@ -113,9 +120,12 @@ class Peer:
             payload = self._decoder.next_payload()
             if payload is not None:
                 return payload
-            data = self.socket.recv(1 << 16)
+            try:
+                data = self.socket.recv(1 << 16)
+            except TimeoutError:
+                raise TimeoutError(f"nothing from the pump, which counts {self._tell()}") from None
             if not data:
-                raise EOFError("the pump has closed the connection")
+                raise EOFError(f"the pump has closed the connection; it counts {self._tell()}")
             self._decoder.feed(data)
 
     def read_all(self) -> bytes:
@@ -187,7 +197,7 @@ class Rig:
         self._closing.callback(sock.close)
         sock.settimeout(SECONDS)
         sock.connect((address, port))
-        return Peer(sock, framing)
+        return Peer(sock, framing, self.non_zero)
 
     def knock(self, port: int) -> Address:
         """A peer that is refused; its address."""
@@ -209,7 +219,7 @@ class Rig:
             self._closing.callback(mine.close)
             mine.settimeout(SECONDS)
             mine.connect(server.getsockname())
-            other = Peer(server.accept()[0])
+            other = Peer(server.accept()[0], tell=self.non_zero)
         self._closing.callback(other.close)
         return mine, other
 
