@@ -12,6 +12,7 @@ from tests.lab.ping import ping
 from tests.lab.topology import CORE
 from tests.lab.wait import until
 
+SECOND_OF_VOICE = 50  # packets
 TPKT = "tpkt"
 FILE = 1_000_000
 # Fast enough for tests, slow enough for a machine that does other things beside them.

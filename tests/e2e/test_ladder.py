@@ -15,6 +15,7 @@ from tests.lab.topology import CORE
 from tests.lab.wait import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+LOST_IN_A_REPAIR = 100  # packets: two seconds, for a machine that is busy; the repair takes a tenth
 PATIENCE = 12.0  # seconds in which silence would be believed, so that whatever is sooner was not silence
 
 
@@ -46,11 +47,11 @@ def test_udp_that_stops_in_mid_call_moves_the_sa_to_tcp(lab: Lab) -> None:
     client.start()
     client.until_up("udp")
     before = client.spis()
-    with Call(client.namespace, CORE, 12, source=client.inner_address()) as call:
+    with Call(client.namespace, CORE, 60, source=client.inner_address()) as call:
         call.until_up()
         lab.firewall.drop_udp()
         client.until_up("tcp")
-        call.report()
+        client.until_heard(expect.SECOND_OF_VOICE)
     assert client.spis() == before
     expect.traffic(client)
 
@@ -63,7 +64,7 @@ def test_a_tcp_connection_that_is_cut_is_repaired_and_the_sa_lives_on(lab: Lab) 
         client.until_up("tcp")
         before, flow = client.spis(), expect.session(lab, client, expect.TPKT)["flow"]
         cut = time.monotonic()
-        with Call(client.namespace, CORE, 6, source=client.inner_address()) as call:
+        with Call(client.namespace, CORE, 60, source=client.inner_address()) as call:
             call.until_up()
             lab.firewall.cut_tcp()
             until(
@@ -71,8 +72,9 @@ def test_a_tcp_connection_that_is_cut_is_repaired_and_the_sa_lives_on(lab: Lab) 
                 20,
                 "the SA is on another connection",
             )
-            heard = call.report()
-        assert heard.received > heard.sent / 2
+            client.until_heard(expect.SECOND_OF_VOICE)
+            heard = call.hang_up()
+        assert heard.lost <= LOST_IN_A_REPAIR
         assert client.spis() == before
         assert tap.established(since=cut) == set()
     expect.traffic(client)

@@ -38,11 +38,12 @@ def test_through_a_firewall_that_drops_udp_and_back_to_udp_in_the_middle_of_a_ca
         assert down > 0
 
         before, moving = client.spis(), time.monotonic()
-        with Call(client.namespace, CORE, 10, source=client.inner_address()) as call:
+        with Call(client.namespace, CORE, 60, source=client.inner_address()) as call:
             call.until_up()
             lab.firewall.allow_udp()
             client.until_up("udp")
-            heard = call.report()
+            client.until_heard(expect.SECOND_OF_VOICE)
+            heard = call.hang_up()
         assert heard.lost <= LOST_IN_A_MOVE
         assert client.spis() == before
         assert tap.established(since=moving) == set()

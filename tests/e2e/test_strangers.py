@@ -51,7 +51,7 @@ def test_every_way_to_misbehave_is_closed_for_its_own_counted_reason_beside_a_ca
     lab, flow = strict_lab, expect.session(strict_lab, citizen, expect.TPKT)["flow"]
     before = lab.gateway.closed()
     with (
-        Call(citizen.namespace, CORE, 8, source=citizen.inner_address()) as call,
+        Call(citizen.namespace, CORE, 60, source=citizen.inner_address()) as call,
         contextlib.ExitStack() as stack,
     ):
         call.until_up()
@@ -62,7 +62,7 @@ def test_every_way_to_misbehave_is_closed_for_its_own_counted_reason_beside_a_ca
         still_open = [
             row.sentence for row, stranger in visitors if not stranger.closed_within(CLOSED_SECONDS)
         ]
-        heard = call.report()
+        heard = call.hang_up()
     assert still_open == []
     assert heard.lost <= heard.sent // 100
     wanted = Counter(row.reason for row in ROWS)

@@ -37,6 +37,11 @@ class Call:
         if not readable or os.read(stdout.fileno(), 3) != b"up\n":
             raise TimeoutError("no packet of the call came back")
 
+    def hang_up(self) -> voice.Report:
+        """End the call now and give its report."""
+        self._process.terminate()
+        return self.report()
+
     def report(self) -> voice.Report:
         """Wait for the end of the call and give its report."""
         output, _ = self._process.communicate(timeout=self._seconds + SPARE_SECONDS)

@@ -134,6 +134,15 @@ class Client(Daemon):
         sa = self.ike()
         return f"{sa['spi_i']}_i {sa['spi_r']}_r" if sa else ""
 
+    def packets_in(self) -> int:
+        """Give how many inner packets the CHILD_SA in use has received."""
+        return int((self.status()["child_sa"] or {}).get("packets_in", 0))
+
+    def until_heard(self, packets: int) -> None:
+        """Wait until so many more packets have come through the tunnel as it stands now."""
+        enough = self.packets_in() + packets
+        until(lambda: self.packets_in() >= enough, UP_SECONDS, f"{packets} packets come through")
+
     def esp_frames(self) -> tuple[int, int]:
         """Give the ESP packets that the connection in use has carried, up and down."""
         connection = self.status()["connection"] or {}

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from tests.lab import services, toml, voice
+from tests.lab.call import Call
 from tests.lab.netns import Namespace, unique_prefix, veth
 from tests.lab.services import Services
 
@@ -79,6 +80,18 @@ def test_a_call_over_a_cable_loses_nothing_and_says_when_it_is_up(cable: tuple[N
     assert announced == "up"
     assert (report.sent, report.received, report.up.received) == (50, 50, 50)
     assert 0 < report.p50_ms <= report.p99_ms
+
+
+@pytest.mark.root
+def test_a_call_may_be_hung_up_and_what_was_said_until_then_counts(
+    cable: tuple[Namespace, Namespace],
+) -> None:
+    near, far = cable
+    with Services(far, "192.0.2.2"), Call(near, "192.0.2.2", 600, source="192.0.2.1") as call:
+        call.until_up()
+        report = call.hang_up()
+    assert 0 < report.sent < 30_000
+    assert report.received >= report.sent - 1
 
 
 @pytest.mark.root

@@ -5,7 +5,7 @@
 
 Both ends run on one machine and read one CLOCK_MONOTONIC: t1 - t0 and t2 - t1 are honest one-way delays.
 As a program this is the caller: it prints `up` when the first packet came back, and its Report as JSON in
-the end. It knows only addresses; which tunnel lies between is not its business.
+the end, which SIGTERM brings about sooner. It knows only addresses, not which tunnel lies between them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import itertools
 import select
+import signal
 import socket
 import struct
 import sys
@@ -143,24 +144,30 @@ class Caller:
         self._sock.setblocking(False)
         self._trips: dict[int, Trip] = {}
         self._turned = 0
+        self._over = False
+
+    def hang_up(self) -> None:
+        """End the call before its time; what was said until then is reported."""
+        self._over = True
 
     def run(self, seconds: float) -> Report:
         """Talk for `seconds`, wait a little for stragglers, and report."""
-        packets = round(seconds / INTERVAL)
         begin = time.monotonic()
         announced = False
-        for number in range(packets):
-            self._receive_until(begin + number * INTERVAL)
+        sent = 0
+        while sent < round(seconds / INTERVAL) and not self._over:
+            self._receive_until(begin + sent * INTERVAL)
             with contextlib.suppress(OSError):  # no route, no buffer: lost like any other packet
-                self._sock.send(PACKET.pack(number, time.monotonic_ns(), 0, 0) + PADDING)
+                self._sock.send(PACKET.pack(sent, time.monotonic_ns(), 0, 0) + PADDING)
+            sent += 1
             if self._trips and not announced:
                 announced = True
                 sys.stdout.write("up\n")
                 sys.stdout.flush()
         end = time.monotonic() + STRAGGLERS_SECONDS
-        while len(self._trips) < packets and time.monotonic() < end:
+        while len(self._trips) < sent and time.monotonic() < end:
             self._receive_until(min(end, time.monotonic() + INTERVAL))
-        return evaluate(packets, self._turned, list(self._trips.values()))
+        return evaluate(sent, self._turned, list(self._trips.values()))
 
     def _receive_until(self, when: float) -> None:
         while True:
@@ -211,7 +218,9 @@ def main() -> None:
         if arguments.source:
             sock.bind((arguments.source, 0))
         sock.connect((arguments.target, arguments.port))
-        report = Caller(sock).run(arguments.seconds)
+        caller = Caller(sock)
+        signal.signal(signal.SIGTERM, lambda *_: caller.hang_up())
+        report = caller.run(arguments.seconds)
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
 
 
