@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.bench.cases import CASES
 
 REPORT = OUTPUT / "report.json"
 WIDTH = 140
+# What a lab or a measurement can fail of: no peer, no answer in time, a program that says no.
+FAILURES = (RuntimeError, TimeoutError, OSError, AssertionError, subprocess.SubprocessError)
 NAMES = [case.name for case in CASES]
 
 
@@ -39,12 +42,18 @@ def main(rounds: int | None, chosen: str, as_json: bool, quick: bool, output: Pa
     if rounds is not None:
         settings = replace(settings, rounds=rounds)
     console = Console(stderr=True)
-    results = []
+    results, failed = [], {}
     with console.status("starting") as status:
         for case in CASES:
-            if case.name in chosen.split(","):
+            if case.name not in chosen.split(","):
+                continue
+            try:
                 results.append((case, measure.run(case, settings, status.update)))
-    document = report.document(settings, results)
+            except FAILURES as error:
+                # The other cases are still worth measuring.
+                failed[case.name] = "\n".join([str(error), *getattr(error, "__notes__", [])])
+                console.print(f"case {case.name} failed: {failed[case.name]}", style="red", markup=False)
+    document = report.document(settings, results, failed)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if as_json:
@@ -53,6 +62,8 @@ def main(rounds: int | None, chosen: str, as_json: bool, quick: bool, output: Pa
         # Without a terminal rich would guess 80 columns and cut the names.
         Console(width=None if sys.stdout.isatty() else WIDTH).print(*report.tables(results))
         console.print(f"every sample: {output}")
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

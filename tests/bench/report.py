@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -17,6 +17,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from charon.probe import kernel_esp
 from tests.bench.case import Case, Comparison, Settings
 from tests.bench.measure import Samples
 
@@ -64,18 +65,22 @@ def _row(case: str, comparison: Comparison, samples: Samples) -> Row:
     )
 
 
-def document(settings: Settings, results: Sequence[tuple[Case, Samples]]) -> dict[str, Any]:
-    """Give everything as one document: where it ran, how, every sample, every row."""
+def document(
+    settings: Settings, results: Sequence[tuple[Case, Samples]], failed: Mapping[str, str]
+) -> dict[str, Any]:
+    """Give everything as one document: where it ran, how, every sample, every row, and what failed why."""
     return {
         "machine": {
             "kernel": platform.release(),
             "cores": os.cpu_count(),
-            "load_before": round(os.getloadavg()[2], 2),
+            "load_of_15_minutes": round(os.getloadavg()[2], 2),
             "congestion_of_the_machine": _sysctl("net/ipv4/tcp_congestion_control"),
+            "esp": "kernel" if kernel_esp().available else "userspace",
         },
         "settings": asdict(settings),
         "samples": {case.name: samples for case, samples in results},
         "rows": [asdict(row) for case, samples in results for row in rows(case, samples)],
+        "failed": dict(failed),
     }
 
 
