@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from charon import Auth, Certificate, Connection, IkeSa, Pool, PrivateKey, State
+from charon.session import CommandSession
 from tests.charon.conftest import Ends, client_state, eventually, gateway_state
 from tests.lab.pki import Authority, Identity
 from tests.lab.topology import GW, GW_V6
@@ -161,6 +162,9 @@ async def test_a_renewed_certificate_replaces_the_old_one(ends: Ends, pki: Pki) 
 
 async def certificates(ends: Ends) -> int:
     """Count the certificates charon holds, whoever loaded them."""
-    argv = ["swanctl", "--list-certs", "--uri", f"unix://{ends.gw.vici_path}", "--raw"]
-    done = await asyncio.to_thread(ends.lab.gw.run, argv)
-    return done.stdout.count("list-cert event")
+    session = CommandSession(ends.gw.vici_path, 5.0)
+    await session.open()
+    try:
+        return len(await session.stream("list-certs", "list-cert", {}, lambda section: [section]))
+    finally:
+        session.close()
