@@ -12,7 +12,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from tc_client import networks
 from tc_client.config import Config
@@ -85,20 +85,28 @@ class Carrier:
         """Have link and pump ready for all of `addresses`, and use `chosen`. Raises LinkError, PumpError."""
         if self._link is None or not self._addresses >= set(addresses):
             await self.close()
-            link = ClientLink(
-                ClientLinkConfig(
-                    instance=self._config.client.instance,
-                    device=self._config.link.device,
-                    gateways=addresses,
-                    mtu=self._config.link.mtu,
-                )
-            )
-            await whole(link.up)
-            self._link, self._addresses = link, frozenset(addresses)
-            self._pump = Pump(PumpConfig(role="client", namespace=link.namespace))
-            self._pump.start()
-            self._listener = tasks.create_task(self._listen(self._pump), name="pump-events")
+            try:
+                await self._make(addresses)
+            except BaseException:
+                await self.close()
+                raise
         self._gateway = chosen
+
+    async def _make(self, addresses: tuple[Address, ...]) -> None:
+        config, self._addresses = self._config, frozenset(addresses)
+        self._link = ClientLink(
+            ClientLinkConfig(
+                instance=config.client.instance,
+                device=config.link.device,
+                gateways=addresses,
+                mtu=config.link.mtu,
+            )
+        )
+        await whole(self._link.up)
+        await asyncio.to_thread(networks.keep_outside, self._covered())
+        self._pump = Pump(PumpConfig(role="client", namespace=self._link.namespace))
+        self._pump.start()
+        self._listener = tasks.create_task(self._listen(self._pump), name="pump-events")
 
     async def close(self) -> None:
         """Undo everything; harmless when done twice."""
@@ -115,6 +123,7 @@ class Carrier:
         if self._link is not None:
             link, self._link = self._link, None
             await whole(link.down)
+            await asyncio.to_thread(networks.keep_outside, self._covered(), wanted=False)
 
     async def probe(self, rung: Rung) -> Answer:
         """See IKE answered over `rung`; a connection made for it is kept for `open`. Raises RungError."""
@@ -189,6 +198,12 @@ class Carrier:
             return await asyncio.to_thread(link.check)
         except LinkError as error:
             return [str(error)]
+
+    def _covered(self) -> list[Address]:
+        """The gateway's addresses that the tunnel's own selectors cover."""
+        selectors = self._config.tunnel.remote_ts if self._config.tunnel is not None else ()
+        covered = [ip_network(selector.partition("[")[0]) for selector in selectors]
+        return [address for address in self._addresses if any(address in network for network in covered)]
 
     def _made(self) -> tuple[ClientLink, Pump]:
         if self._link is None or self._pump is None:

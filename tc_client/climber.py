@@ -119,8 +119,8 @@ class Climber:
 
     def _do(self, action: Action) -> None:  # noqa: PLR0912 - one case for each kind of action
         match action:
-            case Resolve(effort):
-                self._effort(effort, self._resolve)
+            case Resolve(effort, seconds):
+                self._effort(effort, lambda: self._resolve(seconds))
             case Probe(effort, rung, background):
                 self._effort(effort, lambda: self._probe(rung), beside=background)
             case Attempt(effort, rung):
@@ -182,10 +182,14 @@ class Climber:
         async with self._in_order:
             return await work()
 
-    async def _resolve(self) -> str:
+    async def _resolve(self, seconds: float) -> str:
         """Find the gateway's addresses and use the next one that has not had its turn."""
         try:
-            addresses = await networks.resolve(self._name)
+            async with asyncio.timeout(seconds):
+                addresses = await networks.resolve(self._name)
+        except TimeoutError:
+            sentence = f"{self._name}: no answer from the DNS in {seconds:g} s; is it reachable?"
+            raise RungError(Failure(Why.NO_ADDRESS, sentence)) from None
         except OSError as error:
             sentence = f"{self._name}: the name has no address ({error.strerror}); is the DNS reachable?"
             raise RungError(Failure(Why.NO_ADDRESS, sentence)) from None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client's life: what is made in which order, unmade in the other, and what the admin API may ask.
 
-    rights, runtime directory → charon → admin API → ladder (which brings up link and pump with an address)
+    rights, runtime directory → charon → link and pump → admin API → ladder
 
 SIGTERM and SIGINT take the tunnel down politely: the IKE_SA is deleted while the rung still stands, then
 rules, connections, pump, link and charon go. Whatever fails, and whenever, what was made until then goes.
@@ -18,6 +18,7 @@ import os
 import random
 import signal
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ class TunnellingClient:
             stack.push_async_callback(self._strongswan.stop)
             await self._strongswan.start()
             stack.push_async_callback(self._carrier.close)
+            await self._prepare()
             stack.push_async_callback(self._climber.end)
             await stack.enter_async_context(api.Server(config.admin, self._routes()))
             stack.push_async_callback(self._down)
@@ -100,6 +102,12 @@ class TunnellingClient:
             logger.info("ready; %s ESP: %s", self._strongswan.esp, self._strongswan.esp_reason)
             await self._over.wait()
             logger.info("stopping")
+
+    async def _prepare(self) -> None:
+        """Make the link now unless a name must be resolved for it: what is in its way shows at the start."""
+        with contextlib.suppress(ValueError):
+            address = ip_address(self._config.gateway.address)
+            await self._carrier.prepare((address,), address)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

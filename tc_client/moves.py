@@ -83,7 +83,7 @@ Event = Start | Stop | Succeeded | Failed | SaLost | PathLost | StreamLost | Net
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Find the gateway's addresses; there is no SA."""
+    """Find the gateway's addresses within `seconds`, and be ready for them; there is no SA."""
 
     effort: int
     seconds: float

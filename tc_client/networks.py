@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -28,6 +28,7 @@ MAX_NOTICE = 65_536
 
 OUR_PROTOCOL = 69  # of routing rules; the link's are marked by it too
 BYPASS_PRIORITY = 199  # before the link's rules
+OUTSIDE_PRIORITY = 201  # behind them, and before charon's (220)
 MAIN_TABLE = 254
 STRICT = 1
 
@@ -120,36 +121,49 @@ async def bypass(address: Address, device: str, port: int) -> AsyncIterator[None
     if address.version == 6 or _strictness(device) != STRICT:
         yield
         return
-    await asyncio.to_thread(_rule, "add", str(address), f"{port}:{port}")
+    await asyncio.to_thread(_rule, "add", str(address), BYPASS_PRIORITY, f"{port}:{port}")
     try:
         yield
     finally:
-        await asyncio.shield(asyncio.to_thread(_rule, "del", str(address), f"{port}:{port}"))
+        delete = asyncio.to_thread(_rule, "del", str(address), BYPASS_PRIORITY, f"{port}:{port}")
+        await asyncio.shield(delete)
+
+
+def keep_outside(addresses: Iterable[Address], *, wanted: bool = True) -> None:
+    """Have everything to `addresses` that we do not divert leave by the main table, or no longer.
+
+    For a tunnel whose selectors cover the gateway itself: charon's table 220 would give a connection to the
+    gateway an inner source address, and with it a place inside the tunnel that it is meant to carry.
+    """
+    for address in addresses:
+        _rule("add" if wanted else "del", str(address), OUTSIDE_PRIORITY)
 
 
 def sweep() -> None:
-    """Remove what `bypass` left when its process was killed."""
+    """Remove what a process that was killed has left."""
     with IPRoute() as kernel:
-        rules = list(kernel.get_rules(family=socket.AF_INET))
+        rules = [*kernel.get_rules(family=socket.AF_INET), *kernel.get_rules(family=socket.AF_INET6)]
     for rule in rules:
+        priority = rule.get_attr("FRA_PRIORITY")
         ours = rule.get_attr("FRA_PROTOCOL") == OUR_PROTOCOL
-        if ours and rule.get_attr("FRA_PRIORITY") == BYPASS_PRIORITY:
-            _rule("del", rule.get_attr("FRA_DST"), rule.get_attr("FRA_SPORT_RANGE"))
+        if ours and priority in (BYPASS_PRIORITY, OUTSIDE_PRIORITY):
+            _rule("del", rule.get_attr("FRA_DST"), priority, rule.get_attr("FRA_SPORT_RANGE"))
 
 
-def _rule(command: str, address: str, ports: str) -> None:
+def _rule(command: str, address: str, priority: int, ports: str | None = None) -> None:
     """Add or delete one rule; that it is there, or gone, already is no failure."""
+    version = ip_address(address).version
+    narrower = {"ip_proto": socket.IPPROTO_UDP, "sport_range": ports} if ports else {}
     with IPRoute() as kernel, contextlib.suppress(NetlinkError):
         kernel.rule(
             command,
-            family=socket.AF_INET,
+            family=socket.AF_INET if version == 4 else socket.AF_INET6,
             dst=address,
-            dst_len=32,
-            ip_proto=socket.IPPROTO_UDP,
-            sport_range=ports,
+            dst_len=32 if version == 4 else 128,
             table=MAIN_TABLE,
-            priority=BYPASS_PRIORITY,
+            priority=priority,
             protocol=OUR_PROTOCOL,
+            **narrower,
         )
 
 

@@ -30,8 +30,10 @@ from tc_client.moves import (
 from tc_client.record import Record
 from tc_client.rungs import Failure, Rung, Why
 
-GRACE_SECONDS = 0.5  # whoever makes an effort knows best why it failed, and gets this long to say so
+# Whoever makes an effort keeps its time and knows best why it failed; this long is waited for that word.
+GRACE_SECONDS = 2.0
 RESOLVE_SECONDS = 5.0  # what a resolver's own two tries take
+PREPARE_SECONDS = 20.0  # what a link takes to be made on a slow machine; elsewhere it is milliseconds
 STABLE_SECONDS = 10.0  # an SA that is lost sooner is no reason to hurry
 
 
@@ -101,7 +103,8 @@ class Rounds:
         if self.sa:
             self._climb()
         else:
-            self._do(State.RESOLVING, RESOLVE_SECONDS, lambda number: Resolve(number, RESOLVE_SECONDS))
+            limit = RESOLVE_SECONDS + PREPARE_SECONDS
+            self._do(State.RESOLVING, limit, lambda number: Resolve(number, RESOLVE_SECONDS))
 
     def _climb(self) -> None:
         """Try the next rung of this round."""

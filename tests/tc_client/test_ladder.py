@@ -112,7 +112,7 @@ def test_a_change_of_the_network_throws_away_what_was_found_out_about_the_old_on
 
 
 def test_an_effort_that_does_not_end_is_cancelled_at_its_deadline() -> None:
-    play = Play().tell(Start(), "resolve").succeeds("probe udp").after(2.4).tell(Tick())
+    play = Play().tell(Start(), "resolve").succeeds("probe udp").after(3.9).tell(Tick())
     play.after(0.1).tell(Tick(), "cancel", "probe tcp-80")
     failure = play.ladder.record.rungs["udp"].failure
     assert failure is not None
@@ -122,7 +122,7 @@ def test_an_effort_that_does_not_end_is_cancelled_at_its_deadline() -> None:
 def test_the_outcome_of_a_cancelled_effort_changes_nothing() -> None:
     play = Play().tell(Start(), "resolve").succeeds("probe udp")
     late = play.effort
-    play.after(2.5).tell(Tick(), "cancel", "probe tcp-80")
+    play.after(4).tell(Tick(), "cancel", "probe tcp-80")
     play.tell(Succeeded(late)).tell(Failed(late, SILENT))
     assert play.ladder.state is State.PROBING
 
@@ -176,7 +176,7 @@ def test_udp_is_asked_again_in_the_background_ever_more_seldom() -> None:
 
 
 def test_a_background_probe_that_never_ends_is_cancelled_and_comes_again() -> None:
-    play = up_on_tcp(Play()).after(30).tell(Tick(), "probe behind udp").after(2.5).tell(Tick(), "cancel")
+    play = up_on_tcp(Play()).after(30).tell(Tick(), "probe behind udp").after(4).tell(Tick(), "cancel")
     play.after(60).tell(Tick(), "probe behind udp")
 
 
