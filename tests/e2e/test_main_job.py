@@ -15,9 +15,10 @@ from tests.lab.call import Call
 from tests.lab.iketap import IkeTap
 from tests.lab.lab import Lab
 from tests.lab.topology import CORE, UE
+from tests.lab.wait import PATIENCE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
-LOST_IN_A_MOVE = 10  # 0.2 s of voice
+LOST_IN_A_MOVE = round(10 * PATIENCE)  # 0.2 s of voice
 
 
 def test_through_a_firewall_that_drops_udp_and_back_to_udp_in_the_middle_of_a_call(lab: Lab) -> None:
