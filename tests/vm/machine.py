@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.vm import image
 from tests.vm.image import REPOSITORY
 
+VNG = str(Path(sys.executable).with_name("vng"))
 KERNEL = REPOSITORY / "build/vm/kernel"
 MEMORY = "2G"
 CPUS = 2
@@ -50,6 +51,7 @@ class Ended:
 
 def run(command: list[str], *, share: Path, seconds: float) -> Ended:
     """Boot, run `command` (no blanks in its words) in the repository as root, end; `share` is written to."""
+    _require()
     if any(set(word) & set(" \t\n") for word in command):
         raise MachineError(f"a word of {command!r} has a blank: the guest reads one word a line")
     (share / "command").write_text("\n".join(command) + "\n", encoding="utf-8")
@@ -80,18 +82,17 @@ def run(command: list[str], *, share: Path, seconds: float) -> Ended:
     return Ended(status, share)
 
 
-def _argv(share: Path, python: Path) -> list[str]:
-    vng = Path(sys.executable).parent / "vng"
-    if not vng.exists():
-        raise MachineError(f"{vng}: not there; cure: make setup, or pip install virtme-ng")
-    if shutil.which("qemu-system-x86_64") is None:
-        raise MachineError(
-            "qemu-system-x86_64: not found; cure: make test-kernel, or install qemu-system-x86"
-        )
-    kernels = sorted(KERNEL.glob("boot/vmlinuz-*"))
-    if not kernels:
+def _require() -> None:
+    for program in (VNG, "qemu-system-x86_64", "mksquashfs"):
+        if shutil.which(program) is None:
+            raise MachineError(f"{program}: not found; cure: make test-kernel, which installs it")
+    if not any(KERNEL.glob("boot/vmlinuz-*")):
         raise MachineError(f"{KERNEL}: no kernel there; cure: make test-kernel, or tests/vm/kernel.sh")
-    words = [str(vng), f"--run={kernels[-1]}", "--disable-kvm", "--force-9p", "--user=root", "--verbose"]
+
+
+def _argv(share: Path, python: Path) -> list[str]:
+    kernel = max(KERNEL.glob("boot/vmlinuz-*"))
+    words = [VNG, f"--run={kernel}", "--disable-kvm", "--force-9p", "--user=root", "--verbose"]
     words += [f"--memory={MEMORY}", f"--cpus={CPUS}", f"--rwdir={share}", f"--qemu-opts=-virtfs {ROOT_SHARE}"]
     words += [f"--qemu-opts=-drive file={python},if=virtio,format=raw,readonly=on"]
     empty = share / "empty"

@@ -55,3 +55,9 @@ def test_every_selected_file_has_tests_and_no_name_twice() -> None:
 def test_a_word_with_a_blank_is_refused_before_anything_boots(tmp_path: Path) -> None:
     with pytest.raises(machine.MachineError, match="has a blank"):
         machine.run(["echo", "two words"], share=tmp_path, seconds=1)
+
+
+def test_without_a_kernel_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "KERNEL", tmp_path)
+    with pytest.raises(machine.MachineError, match="make test-kernel"):
+        machine.run(["true"], share=tmp_path, seconds=1)
