@@ -99,6 +99,7 @@ class Carrier:
                 instance=config.client.instance,
                 device=config.link.device,
                 gateways=addresses,
+                mark=config.link.mark,
                 mtu=config.link.mtu,
             )
         )

@@ -67,14 +67,8 @@ def address_problems(key: str, text: str) -> Iterator[Wrong]:
                 "write 198.51.100.2 or gw.example",
             )
         return
-    if address.is_multicast or address.is_unspecified or address.is_loopback:
-        yield key, f"{address} is no address of a gateway", "write its global unicast address"
-    elif "%" in text:
-        yield (
-            key,
-            f"{text} has a zone: a link-local address is no way to a gateway",
-            "write its global address",
-        )
+    if address.is_multicast or address.is_unspecified or "%" in text:
+        yield key, f"{text} is no address of a gateway", "write its global unicast address"
 
 
 def _paths(config: Config) -> Iterator[Wrong]:
