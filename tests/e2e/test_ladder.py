@@ -16,18 +16,18 @@ from tests.lab.wait import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 LOST_IN_A_REPAIR = 100  # packets: two seconds, for a machine that is busy; the repair takes a tenth
-PATIENCE = 12.0  # seconds in which silence would be believed, so that whatever is sooner was not silence
+SILENCE_SECONDS = 12.0  # in which silence would be believed: what comes sooner was not silence
 
 
 def test_udp_that_is_refused_with_icmp_is_given_up_without_waiting(lab: Lab) -> None:
     lab.firewall.reject_udp()
-    client = lab.client(udp_probe_seconds=PATIENCE, **expect.QUICK)
+    client = lab.client(udp_probe_seconds=SILENCE_SECONDS, **expect.QUICK)
     client.start()
     client.until_up("tcp")
     udp = client.tried("udp")
     assert udp is not None
     assert udp.result == "blocked"
-    assert udp.seconds < PATIENCE / 2
+    assert udp.seconds < SILENCE_SECONDS / 2
     expect.traffic(client)
 
 

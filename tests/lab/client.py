@@ -26,7 +26,7 @@ from tests.lab.toml import Value
 from tests.lab.topology import CORE, GW
 from tests.lab.wait import until
 
-UP_SECONDS = 60.0
+UP_SECONDS = 30.0
 # How the client's words for a rung's fate read in a report of what a firewall did.
 STANDING = ("stands", "stood")
 BLOCKED = ("silent", "refused", "unreachable", "esp_silent", "ike_silent", "late")

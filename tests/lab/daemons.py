@@ -22,7 +22,7 @@ from tests.lab.netns import Namespace
 from tests.lab.wait import until
 from tpkt.daemon import api
 
-START_SECONDS = 90.0  # an emulated machine takes its time to import
+START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 LOG_LINES = 40
 
