@@ -133,7 +133,9 @@ class Services:
         for role, port in (("http", HTTP_PORT), ("voice", voice.PORT)):
             argv = [sys.executable, "-m", "tests.lab.services", role, address, str(port)]
             argv += ["--lasting"] if lasting else []
-            process = namespace.popen(argv, stdout=subprocess.PIPE, cwd=voice.REPOSITORY)
+            # A reader of our own output would wait for the end of what outlives us.
+            stderr = subprocess.DEVNULL if lasting else None
+            process = namespace.popen(argv, stdout=subprocess.PIPE, stderr=stderr, cwd=voice.REPOSITORY)
             self._processes.append(process)
         try:
             for process in self._processes:
