@@ -30,7 +30,7 @@ from tests.lab.toml import Value
 from tests.lab.topology import CORE, FW_WAN, Topology
 
 LOG_LINES = 60
-LASTING_PREFIX = "demo"
+LASTING_PREFIX = "tkdemo"  # removed by name later: nobody else calls anything so
 LASTING_DIRECTORY = Path("/run/trikesec-demo")
 
 
