@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages of the named groups of apt-packages.txt that are missing; does nothing when none is.
-# Services that a package brings are not started: charons, VPN servers and the like belong to the lab alone.
+# Services that such a package brings are not started, now or at the next boot: charons, VPN servers and the like
+# belong to the lab alone.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 missing=()
@@ -26,3 +27,8 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -q -y --no-install-recommends "${missing[@]}"
+if command -v systemctl >/dev/null; then
+    for name in "${missing[@]}"; do
+        dpkg -L "$name" | sed -n 's#.*/systemd/system/\([^/@]*\.\(service\|socket\)\)$#\1#p'
+    done | sort -u | xargs -r systemctl disable --quiet 2>/dev/null || true # static ones cannot be disabled
+fi
