@@ -10,7 +10,7 @@ import contextlib
 import functools
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.bench import build
@@ -61,6 +61,7 @@ def _measure(host: PumpHost, settings: Settings, path: Path) -> Metrics:
     argv = [str(build.program("load")), path.kind, sender, receiver, address]
     argv += [str(PLAIN_PORT if path.kind == "tcp" else PORT), str(path.size), str(settings.seconds)]
     argv += [str(settings.max_bytes), str(int(path.batch))]
+    before = host.ask()["counters"]
     done = subprocess.run(
         argv, check=False, capture_output=True, text=True, timeout=settings.seconds + SPARE_SECONDS
     )
@@ -72,7 +73,20 @@ def _measure(host: PumpHost, settings: Settings, path: Path) -> Metrics:
     if path.kind != "tcp" and figures["misshapen"]:
         raise RuntimeError(f"{path.name}: {figures['misshapen']} datagrams of another size than was sent")
     lost = figures["lost_bytes"] / max(1, figures["lost_bytes"] + figures["bytes"])
-    return {METRIC: figures["gbit_per_second"], "lost": lost}
+    return {
+        METRIC: figures["gbit_per_second"],
+        "lost": lost,
+        **_batching(path, before, host.ask()["counters"]),
+    }
+
+
+def _batching(path: Path, before: Mapping[str, int], after: Mapping[str, int]) -> Metrics:
+    """Frames that the pump moved with one message to the kernel: what its speed hangs on."""
+    if path.kind == "tcp":
+        return {}
+    calls = f"{path.kind}_sends" if path.upwards else f"{path.kind}_writes"
+    moved = {name: after[name] - before[name] for name in (f"{path.kind}_frames", calls)}
+    return {"frames a call": moved[f"{path.kind}_frames"] / max(1, moved[calls])}
 
 
 @contextlib.contextmanager
