@@ -97,7 +97,9 @@ def _udp_socket(address: Address, port: int, device: str | None, name: str) -> s
     try:
         sock.setblocking(False)
         if device is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+            # For everybody since Linux 5.7; before, a user without rights asks by the ordinary route.
+            with contextlib.suppress(PermissionError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
         icmp.listen(sock, address)
         sock.connect((str(address), port))
     except OSError as error:
