@@ -16,8 +16,10 @@ from typing import Final, Literal
 Role = Literal["gateway", "client"]
 Esp = Literal["kernel", "libipsec"]
 
+# openssl before the plugins that do the same in plain C: the first that registers an algorithm gets it, and
+# userspace ESP moves 44 Mbit/s with the AES-GCM of `gcm`, 290 with OpenSSL's.
 CRYPTO_PLUGINS: Final = (
-    "random nonce aes sha1 sha2 md5 hmac kdf gcm curve25519 openssl "
+    "random nonce openssl aes sha1 sha2 md5 hmac kdf gcm curve25519 "
     "pem pkcs1 pkcs8 pkcs12 x509 pubkey constraints revocation"
 )
 # kernel-libipsec must come before kernel-netlink: the first that registers for ESP gets it.
