@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from dataclasses import dataclass
 from statistics import median
 
@@ -49,7 +50,8 @@ def measure(tunnel: Tunnel, core: Namespace, settings: Settings) -> Metrics:
 
 
 def _iperf(tunnel: Tunnel, core: Namespace, settings: Settings, *options: str) -> float:
-    server = core.popen(["iperf3", "--server", "--one-off", "--port", str(PORT), "--logfile", "/dev/null"])
+    argv = ["iperf3", "--server", "--one-off", "--port", str(PORT)]
+    server = core.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: _listens(core), START_SECONDS, "iperf3 listens in the core network")
         seconds = max(1, round(settings.seconds))
