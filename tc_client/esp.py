@@ -14,11 +14,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Protocol
 
 from charon import ChildSa, IkeSa
+from charon.attributes import Attributes
+from charon.nudge import Nudge
 from tc_client.echo import ping
 from tc_client.rungs import Failure, Rung, RungError, Why
-from tc_client.strongswan import Strongswan
 
 logger = logging.getLogger(__name__)
 Address = IPv4Address | IPv6Address
@@ -38,18 +40,32 @@ class Target:
     what: str
 
 
+class Association(Protocol):
+    """What is asked of whoever holds the SA."""
+
+    async def sa(self) -> tuple[IkeSa, ChildSa] | None:
+        """Give the established IKE_SA with its newest CHILD_SA."""
+
+    async def nudge(self, seconds: float) -> Nudge:
+        """Send an IKE message now and wait for its answer."""
+
+    @property
+    def attributes(self) -> Attributes:
+        """What the gateway has assigned."""
+
+
 class Esp:
-    """Verifies and watches the CHILD_SA of one charon."""
+    """Verifies and watches one CHILD_SA."""
 
     def __init__(
         self,
-        strongswan: Strongswan,
+        association: Association,
         rungs: Sequence[Rung],
         probe_address: str | None,
         silence_seconds: float,
     ) -> None:
         """`silence_seconds`: how long packets may go out with none coming in before the path is doubted."""
-        self._strongswan = strongswan
+        self._association = association
         self._has_streams = any(rung.stream for rung in rungs)
         self._configured = ip_address(probe_address) if probe_address else None
         self._silence = silence_seconds
@@ -59,7 +75,7 @@ class Esp:
     async def verify(self, rung: Rung, seconds: float) -> str:
         """See ESP both ways over `rung`; gives what was seen. Raises RungError."""
         self._verified = False
-        found = await self._strongswan.sa()
+        found = await self._association.sa()
         if found is None:
             raise RungError(Failure(Why.IKE_SILENT, f"{rung.title}: there is no CHILD_SA to verify"))
         sa, before = found
@@ -86,7 +102,7 @@ class Esp:
             rtt = None
         if rtt is not None:
             return f"{target.what} {target.address} answered in {rtt * 1000:.0f} ms"
-        now = await self._strongswan.sa()
+        now = await self._association.sa()
         if now is not None and _came_in(before, now[1]):
             return "packets came in"
         return None
@@ -97,7 +113,7 @@ class Esp:
         if self._configured is not None:
             candidates.append(Target(self._configured, True, "the probe address"))
         else:
-            given = self._strongswan.attributes
+            given = self._association.attributes
             for what, addresses in (("the P-CSCF", given.p_cscf), ("the DNS server", given.dns)):
                 candidates += [Target(ip_address(text), False, what) for text in addresses]
         sources = [ip_address(vip) for vip in sa.local_vips]
@@ -116,7 +132,7 @@ class Esp:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(MONITOR_SECONDS)
-            found = await self._strongswan.sa()
+            found = await self._association.sa()
             if found is None:
                 continue  # its loss is told by events
             sa, child = found
@@ -143,7 +159,7 @@ class Esp:
                 return None
             sentence = f"{rung.title}: ESP goes out and nothing comes in; {target.address} is silent"
             return Failure(Why.ESP_SILENT, sentence)
-        nudge = await self._strongswan.nudge(DOUBT_SECONDS)
+        nudge = await self._association.nudge(DOUBT_SECONDS)
         if not nudge.answered:
             return Failure(Why.SILENT, f"{rung.title}: the gateway does not answer any more")
         if one_way and not self._verified and not rung.stream and self._has_streams:
