@@ -10,7 +10,9 @@ import pytest
 
 from tests.e2e import expect
 from tests.lab.daemons import Daemon
+from tests.lab.gateway import P_CSCF
 from tests.lab.lab import Lab
+from tests.lab.topology import CORE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -54,6 +56,7 @@ def test_status_and_sessions_tell_of_the_same_tunnel(lab: Lab) -> None:
     assert session["inner"] == status["inner_addresses"] == [inner]
     assert session["ike"]["spi_i"] == status["ike_sa"]["spi_i"]
     assert session["protocol"] == expect.TPKT
+    assert status["assigned"] == {"dns": [CORE], "p_cscf": [P_CSCF]}
     for daemon, words in ((client, "status"), (lab.gateway, "sessions")):
         assert inner in shown(daemon, words)
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e import expect
 from tests.lab.call import Call
+from tests.lab.gateway import esp_engine
 from tests.lab.iketap import IkeTap
 from tests.lab.lab import Lab
 from tests.lab.topology import CORE, UE
@@ -33,6 +34,7 @@ def test_through_a_firewall_that_drops_udp_and_back_to_udp_in_the_middle_of_a_ca
         shown = expect.session(lab, client, expect.TPKT)
         assert (shown["client"], shown["inner"]) == (UE, [client.inner_address()])
         assert shown["ike"]["spi_i"] in client.spis()
+        assert client.esp() == "kernel" or esp_engine() != "kernel"
         expect.traffic(client)
         up, down = client.esp_frames()
         assert up > 0

@@ -30,6 +30,7 @@ from tests.lab.toml import Value
 from tests.lab.topology import CORE, FW_WAN, Topology
 
 LOG_LINES = 60
+WIRE_LOG = "wire.log"  # every byte of every IKE message: nothing that anybody would read
 LASTING_PREFIX = "tkdemo"  # removed by name later: nobody else calls anything so
 LASTING_DIRECTORY = Path("/run/trikesec-demo")
 
@@ -135,6 +136,7 @@ class Lab:
                 path.read_text(errors="replace").splitlines()[-lines:]
             )
             for path in sorted(self.directory.rglob("*.log"))
+            if path.name != WIRE_LOG
         }
 
 
