@@ -13,7 +13,7 @@ import dataclasses
 import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -130,7 +130,7 @@ class Reader:
 
     def _validity(self, key: str, name: str, certificate: x509.Certificate) -> None:
         now = datetime.datetime.now(datetime.UTC)
-        begins, ends = _moment(certificate, "before"), _moment(certificate, "after")
+        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         if ends < now:
             self._warn(key, f"{name} expired on {ends:%Y-%m-%d}", "renew it: clients will refuse it")
         elif begins > now:
@@ -211,15 +211,6 @@ def _names(certificate: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     return [str(name.value) for name in names if not isinstance(name, x509.OtherName | x509.DirectoryName)]
-
-
-def _moment(certificate: x509.Certificate, which: Literal["before", "after"]) -> datetime.datetime:
-    """Give a border of the validity; cryptography 42 renamed the attributes, Debian 12 has 38."""
-    aware: datetime.datetime | None = getattr(certificate, f"not_valid_{which}_utc", None)
-    if aware is not None:
-        return aware
-    naive: datetime.datetime = getattr(certificate, f"not_valid_{which}")
-    return naive.replace(tzinfo=datetime.UTC)
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

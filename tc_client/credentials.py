@@ -100,12 +100,12 @@ class Reader:
             self._refuse("key", f"{identity.key} does not belong to {identity.cert}", cure)
 
     def _validity(self, certificate: x509.Certificate) -> None:
-        now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-        if certificate.not_valid_after < now:
-            problem = f"{self._identity.cert} expired on {certificate.not_valid_after:%Y-%m-%d}"
+        now = datetime.datetime.now(datetime.UTC)
+        if certificate.not_valid_after_utc < now:
+            problem = f"{self._identity.cert} expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
             self._warn("cert", problem, "renew it: the gateway will refuse it")
-        elif certificate.not_valid_before > now:
-            problem = f"{self._identity.cert} is valid only from {certificate.not_valid_before:%Y-%m-%d}"
+        elif certificate.not_valid_before_utc > now:
+            problem = f"{self._identity.cert} is valid only from {certificate.not_valid_before_utc:%Y-%m-%d}"
             self._warn("cert", problem, "check the clock of this machine")
 
     def _secret(self) -> bytes:

@@ -17,6 +17,7 @@ import pytest
 
 from tests.eseg.ground import Ground
 from tests.lab.topology import GW
+from tests.lab.unprivileged import NOBODY
 from tests.lab.wait import until
 
 pytestmark = [pytest.mark.root, pytest.mark.charon]
@@ -148,8 +149,7 @@ def test_it_is_named_and_nothing_is_left(ground: Ground, obstacle: Obstacle, sai
 def test_without_root_it_says_so(ground: Ground) -> None:
     # The installed command, run by somebody who may read it and the configuration.
     argv = [str(Path(sys.executable).with_name("eseg")), "run", "--config", str(ground.gateway.config)]
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", *argv]
-    done = subprocess.run(nobody, check=False, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([*NOBODY, *argv], check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2, done
     (line,) = done.stderr.strip().splitlines()
     assert "needs root" in line
