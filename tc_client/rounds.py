@@ -231,6 +231,7 @@ class Rounds:
             rung = self.rungs[target]
             self._background = self._number()
             self._background_due = self._now + rung.probe_seconds + GRACE_SECONDS
+            self.record.begin(rung, self._now)
             self._out.append(Probe(self._background, rung, background=True))
 
     def _forget_background(self) -> None:

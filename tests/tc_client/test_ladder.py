@@ -175,6 +175,11 @@ def test_udp_is_asked_again_in_the_background_ever_more_seldom() -> None:
         assert play.ladder.state is State.UP
 
 
+def test_what_a_background_probe_took_is_counted_from_its_own_beginning() -> None:
+    play = up_on_tcp(Play()).after(30).tell(Tick(), "probe behind udp").after(1.5).fails(SILENT)
+    assert play.ladder.record.rungs["udp"].seconds == 1.5
+
+
 def test_a_background_probe_that_never_ends_is_cancelled_and_comes_again() -> None:
     play = up_on_tcp(Play()).after(30).tell(Tick(), "probe behind udp").after(4).tell(Tick(), "cancel")
     play.after(60).tell(Tick(), "probe behind udp")
