@@ -15,7 +15,7 @@ import pytest
 from tests.lab import netns
 from tests.lab.daemons import Daemon
 from tests.lab.lab import Lab
-from tests.lab.unprivileged import NOBODY
+from tests.lab.unprivileged import POWERLESS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
 
@@ -106,7 +106,7 @@ def test_without_root_the_cure_is_said(lab: Lab, program: str) -> None:
     daemon = lab.gateway if program == "eseg" else lab.client()
     argv = [str(Path(sys.executable).with_name(program)), "run", "--config", str(daemon.config)]
     done = subprocess.run(
-        [*NOBODY, *argv],
+        [*POWERLESS, *argv],
         check=False,
         capture_output=True,
         text=True,

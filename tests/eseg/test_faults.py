@@ -17,7 +17,7 @@ import pytest
 
 from tests.eseg.ground import Ground
 from tests.lab.topology import GW
-from tests.lab.unprivileged import NOBODY
+from tests.lab.unprivileged import POWERLESS
 from tests.lab.wait import until
 
 pytestmark = [pytest.mark.root, pytest.mark.charon]
@@ -147,9 +147,9 @@ def test_it_is_named_and_nothing_is_left(ground: Ground, obstacle: Obstacle, sai
 
 
 def test_without_root_it_says_so(ground: Ground) -> None:
-    # The installed command, run by somebody who may read it and the configuration.
+    # The installed command, run by an owner of all its files who may do nothing else.
     argv = [str(Path(sys.executable).with_name("eseg")), "run", "--config", str(ground.gateway.config)]
-    done = subprocess.run([*NOBODY, *argv], check=False, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([*POWERLESS, *argv], check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2, done
     (line,) = done.stderr.strip().splitlines()
     assert "needs root" in line

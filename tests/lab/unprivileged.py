@@ -1,22 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody without rights: a user of no standing, who may read files and nothing else.
+"""A process without any right beyond those of a file's owner: what "no root" means to the kernel.
 
-Reading is left to him because the checkout may lie in root's home, which others may not even enter; what is
-asked of the product under him needs more than that.
+The user stays the same, for the checkout may lie in a home that others may not even enter; every capability
+is gone for good, and they are what the product needs root for.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-_KEPT: Final = "-all,+dac_read_search"
-
-NOBODY: Final = (
-    "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
-    "--clear-groups",
-    f"--inh-caps={_KEPT}",
-    f"--ambient-caps={_KEPT}",
-    f"--bounding-set={_KEPT}",
-)
+POWERLESS: Final = ("setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all")

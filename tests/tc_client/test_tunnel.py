@@ -22,7 +22,7 @@ from tests.e2e import expect
 from tests.lab.client import Client
 from tests.lab.lab import Lab
 from tests.lab.topology import GW, UE
-from tests.lab.unprivileged import NOBODY
+from tests.lab.unprivileged import POWERLESS
 from tests.lab.wait import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -137,7 +137,7 @@ def test_netcheck_needs_no_root_and_looks_past_the_link_of_a_client_that_runs(la
     client = lab.client(**expect.QUICK)
     client.start()
     client.until_up("tcp")
-    argv = [*NOBODY, client.argv[0], "netcheck", "--gateway", GW, "--json", "--seconds", "1"]
+    argv = [*POWERLESS, client.argv[0], "netcheck", "--gateway", GW, "--json", "--seconds", "1"]
     done = client.namespace.run(argv, check=False)
     assert done.returncode == 0, done
     [found] = json.loads(done.stdout)
