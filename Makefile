@@ -6,7 +6,7 @@ PYTHON ?= /usr/bin/python3
 V := .venv/bin
 NATIVE := $(wildcard native/*.c native/*.h native/build.py)
 
-.PHONY: help setup demo test test-py test-c test-kernel bench lint fuzz man clean
+.PHONY: help setup demo demo-down test test-py test-c test-kernel bench lint fuzz man clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -32,6 +32,9 @@ setup: build/.native ## packages, .venv and the compiled module
 
 demo: setup ## the product at work, behind a real firewall (KEEP=1 leaves the lab up)
 	$(V)/python -m tests.lab.demo $(if $(KEEP),--keep)
+
+demo-down: setup ## remove a lab that was left up
+	$(V)/python -m tests.lab.demo --down
 
 test: setup lint test-c test-py ## everything: lint, C tests, Python tests, namespaces, kernel ESP in a virtual machine
 
