@@ -7,9 +7,8 @@ Exit status: 0 it holds; 1 it does not hold (a part is down, a check failed); 2 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -19,26 +18,10 @@ from eseg.daemon import EXPECTED, Gateway, GatewayFailed
 from eseg.doctor import examine
 from eseg.loader import errors, load
 from eseg.preflight import PreflightError, require_privileges
-from tpkt.daemon import api, configfile, console, logs
+from tpkt.daemon import api, configfile, console, logs, options
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _config(command: Command) -> Command:
-    return click.option(
-        "--config",
-        "path",
-        type=click.Path(path_type=Path),
-        default=DEFAULT_PATH,
-        show_default=True,
-        help="The gateway's configuration.",
-    )(command)
-
-
-def _json(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="For programs: JSON on standard output.")(
-        command
-    )
+_config = options.config(DEFAULT_PATH, "The gateway's configuration.")
+_json = options.as_json
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

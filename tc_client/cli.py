@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
@@ -21,31 +20,16 @@ from tc_client.config import DEFAULT_PATH
 from tc_client.daemon import EXPECTED, TunnellingClient, require_privileges
 from tc_client.netcheck import SECONDS, examine
 from tc_client.rungs import RungError
-from tpkt.daemon import api, console, logs
+from tpkt.daemon import api, console, logs, options
 from tpkt.daemon.configfile import ConfigError
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 POLL_SECONDS = 0.1
 UP_SECONDS = 30.0
 DOWN_SECONDS = 20.0
 
 
-def _config(command: Command) -> Command:
-    return click.option(
-        "--config",
-        "path",
-        type=click.Path(path_type=Path),
-        default=DEFAULT_PATH,
-        show_default=True,
-        help="The client's configuration.",
-    )(command)
-
-
-def _json(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="For programs: JSON on standard output.")(
-        command
-    )
+_config = options.config(DEFAULT_PATH, "The client's configuration.")
+_json = options.as_json
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
