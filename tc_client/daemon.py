@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client's life: what is made in which order, unmade in the other, and what the admin API may ask.
 
-    rights, runtime directory → charon → link and pump → admin API → ladder
+    rights, runtime directory → link and pump → charon → admin API → ladder
 
 SIGTERM and SIGINT take the tunnel down politely: the IKE_SA is deleted while the rung still stands, then
 rules, connections, pump, link and charon go. Whatever fails, and whenever, what was made until then goes.
@@ -89,10 +89,10 @@ class TunnellingClient:
             stack.enter_context(_own(config.runtime))
             stack.enter_context(self._signals())
             await asyncio.to_thread(networks.sweep)
-            stack.push_async_callback(self._strongswan.stop)
-            await self._strongswan.start()
             stack.push_async_callback(self._carrier.close)
             await self._prepare()
+            stack.push_async_callback(self._strongswan.stop)
+            await self._strongswan.start()
             stack.push_async_callback(self._climber.end)
             await stack.enter_async_context(api.Server(config.admin, self._routes()))
             stack.push_async_callback(self._down)
