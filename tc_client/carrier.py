@@ -76,11 +76,6 @@ class Carrier:
         """The mark by which the link knows outgoing kernel ESP."""
         return self._made()[0].config.mark
 
-    @property
-    def device(self) -> str:
-        """The link's device."""
-        return self._config.link.device
-
     async def prepare(self, addresses: tuple[Address, ...], chosen: Address) -> None:
         """Have link and pump ready for all of `addresses`, and use `chosen`. Raises LinkError, PumpError."""
         if self._link is None or not self._addresses >= set(addresses):
@@ -185,10 +180,6 @@ class Carrier:
         """The open connection of `rung`, with its counters."""
         identity = self._connections.get(rung.name) if rung is not None else None
         return None if identity is None or self._pump is None else self._pump.connection(identity)
-
-    def counters(self) -> dict[str, int]:
-        """What the pump has counted."""
-        return self._pump.counters() if self._pump is not None else {}
 
     async def troubles(self) -> list[str]:
         """What is wrong with the link, one line with its cure each."""

@@ -74,7 +74,6 @@ class Climber:
         self._watcher: asyncio.Task[None] | None = None
         self._network = networks.Watch(lambda: carrier.gateway_or_none)
         self._turn = 0  # which of the gateway's addresses
-        self.changed = asyncio.Event()  # something a user would see
 
     # Events
 
@@ -94,7 +93,6 @@ class Climber:
         for action in actions:
             self._do(action)
         self._set_timer()
-        self.changed.set()
 
     def _sa_lost(self, reason: str) -> None:
         """Charon reports that the IKE_SA is gone."""
@@ -164,6 +162,9 @@ class Climber:
             if isinstance(outcome, Failed):
                 logger.info("%s", outcome.failure)
             self.tell(outcome)
+            # It may have been lost between charon's word that it is up and the ladder's knowing of it.
+            if self.ladder.sa and not self._strongswan.established:
+                self.tell(SaLost("the IKE_SA was gone as soon as it was made"))
 
         self._efforts[number] = tasks.create_task(run(), name=f"effort-{number}")
 

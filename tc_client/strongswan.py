@@ -194,6 +194,11 @@ class Strongswan:
     # What becomes of it
 
     @property
+    def established(self) -> bool:
+        """Whether there is an SA that nobody here has ended, as far as is known without asking."""
+        return self._established
+
+    @property
     def attributes(self) -> Attributes:
         """What the gateway has assigned; only a charon of ours can be asked."""
         known = self._managed.attributes if self._managed is not None else {}
