@@ -18,7 +18,8 @@ from pathlib import Path
 from tpkt.link import GatewayLink, GatewayLinkConfig
 from tpkt.pump import Limits, Pump, PumpConfig
 
-POOL = IPv4Network("198.18.0.0/15")
+# Several hosts may stand side by side on one gateway: each its device and its part of the pool.
+POOLS = tuple(IPv4Network("198.18.0.0/15").subnets(new_prefix=17))
 PLENTY = 65_536
 # What is measured is what the pump can do, not what it is told to refuse; and nobody here speaks IKE.
 LIMITS = Limits(
@@ -45,12 +46,13 @@ def private_bytes() -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
 
 
-def main(instance: str, address: str, port: int, workers: int) -> None:
-    """Serve until standard input ends."""
-    descriptors = raise_descriptors()
-    with GatewayLink(GatewayLinkConfig(instance=instance, pool4=POOL)) as link:
+def main(prefix: str, number: int, address: str, port: int, workers: int) -> None:
+    """Serve as the host `number` of the lab `prefix` until standard input ends."""
+    descriptors, pool = raise_descriptors(), POOLS[number]
+    described = GatewayLinkConfig(instance=f"{prefix}-{number}", device=f"eseg{number}", pool4=pool)
+    with GatewayLink(described) as link:
         config = PumpConfig(
-            role="gateway", namespace=link.namespace, workers=workers, pool4=POOL, pool6=None, limits=LIMITS
+            role="gateway", namespace=link.namespace, workers=workers, pool4=pool, pool6=None, limits=LIMITS
         )
         with Pump(config) as pump:
             pump.listen(address, port)
@@ -61,4 +63,4 @@ def main(instance: str, address: str, port: int, workers: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))

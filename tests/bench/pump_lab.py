@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab of the cases about the pump alone: the network without charons, one pump_host on the gateway."""
+"""The lab of the cases about the pump alone: the network without charons, pump_hosts on the gateway."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class PumpHost:
     """The running pump and the network around it."""
 
     topology: Topology
+    port: int
     descriptors: int  # that it may have
     _stdin: IO[bytes]
     _stdout: IO[bytes]
@@ -56,19 +57,34 @@ def _line(stdout: IO[bytes], seconds: float) -> bytes:
 
 
 @contextlib.contextmanager
-def pump_lab(*, congestion: str, workers: int = 1) -> Iterator[PumpHost]:
-    """Build the network with `congestion` everywhere, start the pump in its gateway, take both down."""
+def network(*, congestion: str) -> Iterator[Topology]:
+    """Build the network with `congestion` everywhere, and take it down."""
     with Topology() as topology:
         topology.congestion(congestion)
-        argv = [sys.executable, "-m", "tests.bench.pump_host", topology.prefix, GW, str(PORT), str(workers)]
-        process = topology.gw.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            descriptors = int(_line(process.stdout, START_SECONDS))
-            yield PumpHost(topology, descriptors, process.stdin, process.stdout)
-        finally:
-            process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(START_SECONDS)
-            topology.gw.stop(process)
+        yield topology
+
+
+@contextlib.contextmanager
+def pump_host(topology: Topology, *, number: int = 0, workers: int = 1) -> Iterator[PumpHost]:
+    """Run the pump `number` on the gateway, at a port of its own."""
+    port = PORT + number
+    argv = [sys.executable, "-m", "tests.bench.pump_host", topology.prefix]
+    argv += [str(number), GW, str(port), str(workers)]
+    process = topology.gw.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        descriptors = int(_line(process.stdout, START_SECONDS))
+        yield PumpHost(topology, port, descriptors, process.stdin, process.stdout)
+    finally:
+        process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(START_SECONDS)
+        topology.gw.stop(process)
+
+
+@contextlib.contextmanager
+def pump_lab(*, congestion: str, workers: int = 1) -> Iterator[PumpHost]:
+    """Build the network, and run one pump on its gateway."""
+    with network(congestion=congestion) as topology, pump_host(topology, workers=workers) as host:
+        yield host
