@@ -2,10 +2,7 @@
 // stream_to_link: bytes are read into the worker's buffer, cut into frames where they lie, and the datagrams
 // in them handed to the sink in runs. A connection keeps only what is incomplete: up to six bytes in itself,
 // or the begun frame in a borrowed block, which the next read continues in place.
-#include <errno.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-
+#include "channel.h"
 #include "worker.h"
 
 enum {
@@ -179,31 +176,28 @@ static void take_partial(struct tp_worker *w, struct tp_conn *conn, size_t size)
 static ssize_t receive(struct tp_worker *w, struct tp_conn *conn)
 {
     struct iovec pieces[2];
-    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 1};
+    unsigned count = 1;
     struct tp_block *block = conn->partial;
     if (block) {
         bool whole = block->payload <= block->room;
         pieces[0] =
             (struct iovec){block->data + block->end, (whole ? block->payload : block->room) - block->end};
         pieces[1] = (struct iovec){w->receive, TP_RECEIVE_BYTES};
-        message.msg_iovlen = whole ? 2 : 1;
+        count = whole ? 2 : 1;
     } else {
         memcpy(w->receive, conn->head, conn->head_length);
         pieces[0] =
             (struct iovec){w->receive + conn->head_length, TP_RECEIVE_BYTES - (size_t)conn->head_length};
     }
-    return recvmsg(conn->fd, &message, MSG_DONTWAIT);
+    return tp_channel_read(conn, pieces, count);
 }
 
 /* The peer's side ended, or the connection broke. */
-static void ended(struct tp_worker *w, struct tp_conn *conn, ssize_t result, int number)
+static void ended(struct tp_worker *w, struct tp_conn *conn, enum tp_reason reason)
 {
-    enum tp_reason reason = TP_REASON_FIN;
     if (conn->card.state == TP_LINGERING)
         reason = TP_REASON_HTTP;
-    else if (result == -1)
-        reason = number == ECONNRESET || number == EPIPE ? TP_REASON_RESET : TP_REASON_IO_ERROR;
-    else if (conn->partial || conn->head_length > 0)
+    else if (reason == TP_REASON_FIN && (conn->partial || conn->head_length > 0))
         reason = TP_REASON_FIN_IN_FRAME;
     tp_conn_close(w, conn, reason);
 }
@@ -211,10 +205,10 @@ static void ended(struct tp_worker *w, struct tp_conn *conn, ssize_t result, int
 void tp_stream_readable(struct tp_worker *w, struct tp_conn *conn)
 {
     ssize_t n = receive(w, conn);
-    if (n == -1 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+    if (n == 0)
         return;
-    if (n <= 0) {
-        ended(w, conn, n, errno);
+    if (n < 0) {
+        ended(w, conn, tp_reason_of((int)n));
         return;
     }
     tp_write(&conn->stat[TP_STAT_LAST_ACTIVE], w->now);

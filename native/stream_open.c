@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The first bytes of a stream: which protocol it speaks, and what that means for the connection. What is
 // served here opens it; everything else ends it, an HTTP client with an answer it can read.
-#include <sys/socket.h>
-
+#include "channel.h"
 #include "worker.h"
 
 static const char not_found[] = "HTTP/1.1 404 Not Found\r\n"
@@ -17,8 +16,8 @@ static const char not_found[] = "HTTP/1.1 404 Not Found\r\n"
 static void answer_http(struct tp_worker *w, struct tp_conn *conn)
 {
     tp_deadline_set(&w->lingering, &conn->opening, w->now);
-    if (send(conn->fd, not_found, sizeof not_found - 1, MSG_NOSIGNAL | MSG_DONTWAIT) == -1 ||
-        shutdown(conn->fd, SHUT_WR) == -1)
+    struct iovec answer = {(void *)(uintptr_t)not_found, sizeof not_found - 1};
+    if (tp_channel_write(conn, &answer, 1, 0) <= 0 || tp_channel_finish(conn) < 0)
         tp_conn_close(w, conn, TP_REASON_HTTP);
 }
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // link_to_stream: datagrams become frames. What the socket takes at once goes straight from the receive
 // buffer; only the rest is copied into the connection's queue.
-#include <errno.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
+#include "channel.h"
 #include "worker.h"
 
 enum { PIECES = 1024 }; /* what one sendmsg takes: UIO_MAXIOV */
@@ -65,25 +64,18 @@ static void want_write(struct tp_worker *w, struct tp_conn *conn, bool wanted)
     tp_worker_watch(w, EPOLL_CTL_MOD, conn->fd, wanted ? EPOLLIN | EPOLLOUT : EPOLLIN, &conn->handle);
 }
 
-/* A write failed for good. */
-static void write_failed(struct tp_worker *w, struct tp_conn *conn, int number)
-{
-    tp_conn_close(w, conn, number == EPIPE || number == ECONNRESET ? TP_REASON_RESET : TP_REASON_IO_ERROR);
-}
-
 /* Bytes written, 0 when the socket is full, -1 when that was the end of the connection. */
 static ssize_t write_pieces(struct tp_worker *w, struct tp_conn *conn, struct iovec *pieces, unsigned count)
 {
-    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
-    ssize_t n = sendmsg(conn->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n == -1) {
-        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS)
-            return 0;
-        write_failed(w, conn, errno);
+    ssize_t n = tp_channel_write(conn, pieces, count, 0);
+    if (n < 0) {
+        tp_conn_close(w, conn, tp_reason_of((int)n));
         return -1;
     }
-    tp_count(&w->counters, TP_C_link_to_stream_writes, 1);
-    tp_write(&conn->stat[TP_STAT_LAST_ACTIVE], w->now);
+    if (n > 0) {
+        tp_count(&w->counters, TP_C_link_to_stream_writes, 1);
+        tp_write(&conn->stat[TP_STAT_LAST_ACTIVE], w->now);
+    }
     return n;
 }
 
