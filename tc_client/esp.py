@@ -91,6 +91,9 @@ class Esp:
             self._mute.add(target.address)
             return f"ESP is not verified: {target.what} {target.address} answers no ping; {CURE}"
         sentence = f"{rung.title}: IKE works and ESP does not: {target.what} {target.address} is silent"
+        if rung.stream:
+            # What carries one frame carries the other: look behind the gateway before at the firewall.
+            sentence += "; is it up, and does the gateway forward (`eseg doctor` there)?"
         raise RungError(Failure(Why.ESP_SILENT, sentence))
 
     async def _ask(self, source: Address, target: Target, before: ChildSa, seconds: float) -> str | None:

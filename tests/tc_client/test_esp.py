@@ -112,6 +112,7 @@ async def test_a_probe_address_that_is_silent_fails_its_rung_on_streams_as_well(
         with pytest.raises(RungError, match="IKE works and ESP does not") as caught:
             await esp(Held(), SILENT).verify(rung, 0.2)
         assert caught.value.failure.why is Why.ESP_SILENT
+        assert ("does the gateway forward" in str(caught.value)) is rung.stream
 
 
 async def test_packets_that_came_in_meanwhile_are_as_good() -> None:
