@@ -17,7 +17,7 @@ from eseg.config import DEFAULT_PATH, Config
 from eseg.daemon import EXPECTED, Gateway, GatewayFailed
 from eseg.doctor import examine
 from eseg.loader import errors, load
-from eseg.preflight import PreflightError, require_privileges
+from eseg.preflight import require_privileges
 from tpkt.daemon import api, configfile, console, logs, options
 
 _config = options.config(DEFAULT_PATH, "The gateway's configuration.")
@@ -117,8 +117,8 @@ def _ask(path: Path, route: str) -> dict[str, Any]:
     """Ask the running gateway; its socket is where the configuration says."""
     try:
         config = configfile.load(path.absolute(), Config)
-        answer = asyncio.run(api.call(config.admin, route, seconds=40))
-    except (api.ApiError, configfile.ConfigError, PreflightError) as error:
+        answer = asyncio.run(api.call(config.gateway.socket, route, seconds=40))
+    except (api.ApiError, configfile.ConfigError) as error:
         console.fail(error)
     return dict(answer)
 

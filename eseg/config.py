@@ -15,19 +15,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from tpkt.daemon.schema import HIDDEN, Daemon, Device, Name, Port, SecondsOrOff, SecretHolder, Section
+
 DEFAULT_PATH = Path("/etc/eseg/eseg.toml")
-HIDDEN = "(hidden)"
 ANYBODY = "%any"  # charon's word for every identity
 
-Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=16_777_216)]
 CountOrOff = Annotated[int, Meta(ge=0, le=1_000_000)]
 Seconds = Annotated[float, Meta(ge=0.01, le=86_400)]
-SecondsOrOff = Annotated[float, Meta(ge=0, le=86_400)]
-# Names become names of devices, directories, namespaces and VICI sections: no character needs care there.
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}$")]
-# Linux refuses device names longer than 15 characters; the link appends nothing to this one.
-Device = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$")]
 # Modern and fast first, then for who needs 256 bits, then what others support.
 PROPOSALS = ("aes128gcm16-prfsha256-x25519", "aes256gcm16-prfsha384-ecp384", "aes256-sha256-modp2048")
 # The first has no key exchange of its own: rekeying is then one cheap message each way.
@@ -35,16 +30,10 @@ ESP_PROPOSALS = ("aes128gcm16", "aes128gcm16-x25519", "aes256gcm16-ecp384", "aes
 RemoteAuth = Literal["pubkey", "psk", "eap-md5", "eap-mschapv2", "eap-tls", "eap-radius"]
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the file: refuses keys it does not know."""
+class Gateway(Daemon, frozen=True, kw_only=True):
+    """The daemon itself."""
 
-
-class Gateway(Section, frozen=True, kw_only=True):
-    """The daemon itself: its name among others on this machine, and where it keeps its files."""
-
-    instance: Name = "default"
     runtime: str = "/run/eseg"
-    admin: str | None = None
     workers: Annotated[int, Meta(ge=0, le=64)] = 0
     metrics: str | None = None
 
@@ -88,24 +77,18 @@ class Local(Section, frozen=True, kw_only=True):
     chain: tuple[str, ...] = ()
 
 
-class Remote(Section, frozen=True, kw_only=True):
+class Remote(SecretHolder, frozen=True, kw_only=True):
     """How clients prove themselves; `secret` is theirs alone or shared by all that match `id`."""
 
     auth: RemoteAuth = "pubkey"
     id: str = ANYBODY
     eap_id: str = ANYBODY
     ca: str | tuple[str, ...] = ()
-    secret: str | None = None
-    secret_file: str | None = None
 
     @property
     def cas(self) -> tuple[str, ...]:
         """The files of trusted CA certificates, however many were written."""
         return (self.ca,) if isinstance(self.ca, str) else self.ca
-
-    def __repr__(self) -> str:
-        """Show who, never with which secret."""
-        return f"Remote(auth={self.auth!r}, id={self.id!r}, eap_id={self.eap_id!r}, secret={HIDDEN})"
 
 
 class Child(Section, frozen=True, kw_only=True):
@@ -141,16 +124,10 @@ class Pool(Section, frozen=True, kw_only=True):
     p_cscf: tuple[str, ...] = ()
 
 
-class User(Section, frozen=True, kw_only=True):
+class User(SecretHolder, frozen=True, kw_only=True):
     """A client that proves itself by an EAP method with a password."""
 
     id: Annotated[str, Meta(min_length=1)]
-    secret: str | None = None
-    secret_file: str | None = None
-
-    def __repr__(self) -> str:
-        """Show who, never with which secret."""
-        return f"User(id={self.id!r}, secret={HIDDEN})"
 
 
 class Limits(Section, frozen=True, kw_only=True):
@@ -179,16 +156,6 @@ class Config(Section, frozen=True, kw_only=True):
     pool: tuple[Pool, ...] = ()
     user: tuple[User, ...] = ()
     limits: Limits = Limits()
-
-    @property
-    def runtime(self) -> Path:
-        """The directory of this daemon's files."""
-        return Path(self.gateway.runtime)
-
-    @property
-    def admin(self) -> Path:
-        """The socket of the admin API."""
-        return Path(self.gateway.admin) if self.gateway.admin else self.runtime / "admin.sock"
 
     @property
     def wants_ipv6(self) -> bool:

@@ -14,8 +14,8 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from charon import CharonError, CharonRefused
 from eseg import preflight
@@ -30,17 +30,18 @@ from eseg.reaper import Reaper
 from eseg.state import state_of
 from eseg.strongswan import Strongswan
 from eseg.systemd import notify
-from tpkt.daemon import api, tasks
+from tpkt.daemon import api, runtime, tasks
 from tpkt.daemon.configfile import ConfigError
+from tpkt.daemon.rights import RightsError
+from tpkt.daemon.runtime import RuntimeDirectoryError
 from tpkt.errors import MisuseError
 from tpkt.link import GatewayLink, GatewayLinkConfig, LinkError
 from tpkt.pump import PumpError
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 # What can go wrong in ways that a person mends; each is one line with its cure.
-EXPECTED = (api.ApiError, CharonError, ConfigError, LinkError, preflight.PreflightError, PumpError)
+EXPECTED = (api.ApiError, CharonError, ConfigError, LinkError, PumpError, RightsError, RuntimeDirectoryError)
 
 
 class GatewayFailed(Exception):
@@ -104,16 +105,17 @@ class Gateway:
     async def _make(self, stack: contextlib.AsyncExitStack) -> Admin:
         config, loaded = self._loaded.config, self._loaded
         preflight.require_privileges()
-        if await api.answers(config.admin):
-            raise api.AlreadyRunning(f"{config.admin}: a daemon is running here already; stop it first")
+        socket = config.gateway.socket
+        if await api.answers(socket):
+            raise api.AlreadyRunning(f"{socket}: a daemon is running here already; stop it first")
         for problem in unusable(config.listen):
             raise ConfigError(loaded.path, *problem)
-        stack.enter_context(preflight.own(config.runtime))
+        stack.enter_context(runtime.own(config.gateway.directory, "gateway"))
         self._advise()
 
         link = link_of(config)
-        stack.push_async_callback(_whole, link.down)
-        await _whole(link.up)
+        stack.push_async_callback(tasks.whole, link.down)
+        await tasks.whole(link.up)
         try:
             front = stack.enter_context(Front(config, link.namespace))
         except MisuseError as error:
@@ -141,7 +143,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, admin.reload_soon)
         stack.callback(loop.remove_signal_handler, signal.SIGHUP)
-        await stack.enter_async_context(api.Server(admin.config.admin, admin.routes()))
+        await stack.enter_async_context(api.Server(admin.config.gateway.socket, admin.routes()))
         where = admin.config.gateway.metrics
         listen = endpoint(where) if where else None
         if listen is None:
@@ -184,13 +186,3 @@ def link_of(config: Config) -> GatewayLink:
 
 async def _cancel(background: list[asyncio.Task[Any]]) -> None:
     await tasks.cancel(*background)
-
-
-async def _whole(function: Callable[[], T]) -> T:
-    """Run `function` on a thread to its end, also when this task is cancelled meanwhile: no half a link."""
-    running = asyncio.get_running_loop().run_in_executor(None, function)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise

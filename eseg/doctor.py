@@ -17,8 +17,8 @@ from eseg.config import Config
 from eseg.daemon import EXPECTED, link_of
 from eseg.findings import Check, Machine
 from eseg.listener import unusable
-from eseg.preflight import missing_capabilities
-from tpkt.daemon import api, configfile
+from eseg.preflight import CAPABILITIES
+from tpkt.daemon import api, configfile, rights
 from tpkt.daemon.configfile import ConfigError
 
 IKE_PORTS = (500, 4500)
@@ -38,7 +38,7 @@ async def examine(path: Path) -> list[Check]:
         seen.config = configfile.load(path, Config)
     if seen.config is not None:
         with contextlib.suppress(api.ApiError):
-            seen.status = await api.call(seen.config.admin, "GET /status")
+            seen.status = await api.call(seen.config.gateway.socket, "GET /status")
     checks = await asyncio.to_thread(lambda: [check for look in LOOKS for check in look(seen)])
     return [*checks, *await _vici(seen), *_gateway(seen)]
 
@@ -55,7 +55,7 @@ def _configuration(seen: Machine) -> Iterator[Check]:
 
 
 def _rights(_: Machine) -> Iterator[Check]:
-    missing = missing_capabilities()
+    missing = rights.missing(CAPABILITIES)
     if missing:
         yield Check.fail("rights", f"{', '.join(missing)} missing", "run as root")
     else:
@@ -175,7 +175,7 @@ def _gateway(seen: Machine) -> list[Check]:
     if seen.config is None:
         return []
     if seen.status is None:
-        return [Check.warn("gateway", f"none answers on {seen.config.admin}", "eseg run")]
+        return [Check.warn("gateway", f"none answers on {seen.config.gateway.socket}", "eseg run")]
     if not seen.status["healthy"]:
         return [Check.fail("gateway", "runs and is not healthy", "eseg status")]
     return [Check.ok("gateway", f"runs, pid {seen.status['pid']}")]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from eseg.config import Listen
 from eseg.ranges import Address, port_text
-from eseg.validate import Problem
+from tpkt.daemon.checks import Problem
 
 LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
 

@@ -36,7 +36,7 @@ class Strongswan:
         self._managed: ManagedCharon | None = None
         if self._config.mode == "managed":
             self._managed = ManagedCharon(
-                config.runtime / "charon",
+                config.gateway.directory / "charon",
                 "gateway",
                 esp=self._config.esp,
                 expected_clients=self._config.expected_clients,

@@ -7,25 +7,16 @@ Each check yields one `Problem` for each thing that is wrong, so that `eseg chec
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import NamedTuple
 
 from eseg.auth import auth_problems
 from eseg.config import Config
 from eseg.ranges import Range, endpoint, network, pool_range
+from tpkt.daemon import checks
+from tpkt.daemon.checks import Problem
 
-SUN_PATH = 107  # bytes that the address of a Unix socket holds
 LONGEST_SOCKET = "charon/charon.vici"  # what is put below the runtime directory
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong, where, and what mends it."""
-
-    key: str
-    problem: str
-    cure: str
 
 
 def problems(config: Config) -> Iterator[Problem]:
@@ -40,22 +31,14 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _unique("connection", [c.name for c in config.connection])
     yield from _unique("user", [u.id for u in config.user])
     yield from _connections(config)
-    yield from (Problem(*wrong) for wrong in auth_problems(config))
+    yield from auth_problems(config)
 
 
 def _paths(config: Config) -> Iterator[Problem]:
-    paths = {
-        "gateway.runtime": config.gateway.runtime,
-        "charon.vici": config.charon.vici,
-    }
+    yield from checks.socket_path("gateway.runtime", config.gateway.runtime, LONGEST_SOCKET)
+    yield from checks.socket_path("charon.vici", config.charon.vici)
     if config.gateway.admin is not None:
-        paths["gateway.admin"] = config.gateway.admin
-    for key, path in paths.items():
-        if not os.path.isabs(path):
-            yield Problem(key, f"`{path}` is not an absolute path", "begin it with /")
-        longest = f"{path}/{LONGEST_SOCKET}" if key == "gateway.runtime" else path
-        if len(longest.encode()) > SUN_PATH:
-            yield Problem(key, f"is too long: sockets there would exceed {SUN_PATH} bytes", "shorten it")
+        yield from checks.socket_path("gateway.admin", config.gateway.admin)
     if config.gateway.metrics is not None and endpoint(config.gateway.metrics) is None:
         yield Problem(
             "gateway.metrics",
@@ -122,7 +105,7 @@ def _inner_pools(config: Config, ranges: list[Range]) -> Iterator[Problem]:
         else:
             ranges.append(found)
         for name, values in (("dns", pool.dns), ("p_cscf", pool.p_cscf)):
-            yield from _addresses(f"{key}.{name}", values)
+            yield from checks.addresses(f"{key}.{name}", values)
 
 
 def _overlaps(config: Config, ranges: Sequence[Range]) -> Iterator[Problem]:
@@ -166,7 +149,7 @@ def _connections(config: Config) -> Iterator[Problem]:
     known = [pool.name for pool in config.pool]
     for index, connection in enumerate(config.connection):
         key = f"connection[{index}]"
-        yield from _addresses(f"{key}.local_addrs", connection.local_addrs)
+        yield from checks.addresses(f"{key}.local_addrs", connection.local_addrs)
         for name in connection.pools:
             if name not in known:
                 cure = (
@@ -187,14 +170,6 @@ def _selectors(key: str, selectors: Iterable[str]) -> Iterator[Problem]:
             ip_network(plain)
         except ValueError as error:
             yield Problem(key, str(error), "write a network such as 10.9.0.0/24 or 0.0.0.0/0")
-
-
-def _addresses(key: str, values: Iterable[str]) -> Iterator[Problem]:
-    for value in values:
-        try:
-            ip_address(value)
-        except ValueError:
-            yield Problem(key, f"`{value}` is not an IP address", "write addresses, not names")
 
 
 def _unique(key: str, names: Sequence[str]) -> Iterator[Problem]:

@@ -98,7 +98,7 @@ class Carrier:
                 mtu=config.link.mtu,
             )
         )
-        await whole(self._link.up)
+        await tasks.whole(self._link.up)
         await asyncio.to_thread(networks.keep_outside, self._covered())
         self._pump = Pump(PumpConfig(role="client", namespace=self._link.namespace))
         self._pump.start()
@@ -118,7 +118,7 @@ class Carrier:
             self._listener = None
         if self._link is not None:
             link, self._link = self._link, None
-            await whole(link.down)
+            await tasks.whole(link.down)
             await asyncio.to_thread(networks.keep_outside, self._covered(), wanted=False)
 
     async def probe(self, rung: Rung) -> Answer:
@@ -146,13 +146,13 @@ class Carrier:
         link, _ = self._made()
         if not rung.stream:
             self._diverted_for = None
-            await whole(lambda: link.release(self.gateway))
+            await tasks.whole(lambda: link.release(self.gateway))
             return
         if self.connection(rung) is None:
             stream = self._prepared.pop(rung.name, None)
             self._adopt(rung, stream or await DIALLERS[rung.transport](self.gateway, rung))
         self._diverted_for = rung.name
-        await whole(lambda: link.divert(self.gateway))
+        await tasks.whole(lambda: link.divert(self.gateway))
 
     async def reopen(self, rung: Rung) -> None:
         """Give `rung` a new connection, and close the old one, if it lives, once the new one carries."""
@@ -171,7 +171,7 @@ class Carrier:
             return
         if self._diverted_for == rung.name:
             link, self._diverted_for = self._link, None
-            await whole(lambda: link.release(self.gateway))
+            await tasks.whole(lambda: link.release(self.gateway))
         connection = self._connections.pop(rung.name, None)
         if connection is not None:
             self._pump.close_connection(connection)
@@ -248,13 +248,3 @@ class Carrier:
         sentence = reason.sentence if reason is not CloseReason.NONE else "it has ended"
         if self.on_stream_lost is not None:
             self.on_stream_lost(name, Failure(why, f"the connection broke: {sentence}"))
-
-
-async def whole(function: Callable[[], None]) -> None:
-    """Run `function` on a thread to its end, also when this task is cancelled meanwhile: no half a rule."""
-    running = asyncio.get_running_loop().run_in_executor(None, function)
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise

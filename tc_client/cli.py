@@ -161,7 +161,7 @@ def netcheck(path: Path, as_json: bool, gateway: str | None, ports: tuple[int, .
 def _admin(path: Path) -> Path:
     """The admin socket of the client that runs with the configuration at `path`."""
     try:
-        return loader.read(path.absolute()).admin
+        return loader.read(path.absolute()).client.socket
     except ConfigError as error:
         console.fail(error)
 

@@ -10,35 +10,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
-DEFAULT_PATH = Path("/etc/tc-client/tc-client.toml")
-HIDDEN = "(hidden)"
+from tpkt.daemon.schema import Daemon, Device, Name, Port, SecondsOrOff, SecretHolder, Section
 
-Port = Annotated[int, Meta(ge=1, le=65535)]
+DEFAULT_PATH = Path("/etc/tc-client/tc-client.toml")
+
 Seconds = Annotated[float, Meta(ge=0.1, le=86_400)]
-SecondsOrOff = Annotated[float, Meta(ge=0, le=86_400)]
-# Names become names of devices, directories, namespaces and VICI sections: no character needs care there.
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}$")]
-# Linux refuses device names longer than 15 characters.
-Device = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$")]
 IdentityAuth = Literal["pubkey", "psk", "eap-md5", "eap-mschapv2", "eap-tls", "eap-aka"]
 
 PASSWORD_METHODS: tuple[IdentityAuth, ...] = ("eap-md5", "eap-mschapv2")
 CERTIFICATE_METHODS: tuple[IdentityAuth, ...] = ("pubkey", "eap-tls")
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the file: refuses keys it does not know."""
+class Client(Daemon, frozen=True, kw_only=True):
+    """The daemon itself."""
 
-
-class Client(Section, frozen=True, kw_only=True):
-    """The daemon itself: its name among others on this machine, and where it keeps its files."""
-
-    instance: Name = "default"
     runtime: str = "/run/tc-client"
-    admin: str | None = None
     start: Literal["up", "down"] = "up"
 
 
@@ -70,7 +58,7 @@ class Charon(Section, frozen=True, kw_only=True):
     child: Name | None = None
 
 
-class Identity(Section, frozen=True, kw_only=True):
+class Identity(SecretHolder, frozen=True, kw_only=True):
     """How the client proves itself, and by which authorities it believes the gateway."""
 
     auth: IdentityAuth
@@ -80,8 +68,6 @@ class Identity(Section, frozen=True, kw_only=True):
     key: str | None = None
     chain: tuple[str, ...] = ()
     ca: str | tuple[str, ...] = ()
-    secret: str | None = None
-    secret_file: str | None = None
 
     @property
     def cas(self) -> tuple[str, ...]:
@@ -92,10 +78,6 @@ class Identity(Section, frozen=True, kw_only=True):
     def eap(self) -> bool:
         """Whether the client proves itself by an EAP method, the gateway by a certificate."""
         return self.auth.startswith("eap-")
-
-    def __repr__(self) -> str:
-        """Show who, never with which secret."""
-        return f"Identity(auth={self.auth!r}, id={self.id!r}, eap_id={self.eap_id!r}, secret={HIDDEN})"
 
 
 class Tunnel(Section, frozen=True, kw_only=True):
@@ -136,16 +118,6 @@ class Config(Section, frozen=True, kw_only=True):
     identity: Identity | None = None
     tunnel: Tunnel | None = None
     ladder: Ladder = Ladder()
-
-    @property
-    def runtime(self) -> Path:
-        """The directory of this daemon's files."""
-        return Path(self.client.runtime)
-
-    @property
-    def admin(self) -> Path:
-        """The socket of the admin API."""
-        return Path(self.client.admin) if self.client.admin else self.runtime / "admin.sock"
 
     @property
     def probe_address(self) -> str | None:

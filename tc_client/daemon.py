@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import importlib.metadata
 import logging
-import os
 import random
 import signal
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 from charon import CharonError
@@ -34,23 +31,23 @@ from tc_client.moves import Start, Stop
 from tc_client.rounds import State
 from tc_client.rungs import from_config
 from tc_client.strongswan import Strongswan
-from tpkt.daemon import api
+from tpkt.daemon import api, rights, runtime
 from tpkt.daemon.configfile import ConfigError
+from tpkt.daemon.rights import RightsError
+from tpkt.daemon.runtime import RuntimeDirectoryError
 from tpkt.link import LinkError
 from tpkt.pump import PumpError
 
 logger = logging.getLogger(__name__)
 
 DOWN_SECONDS = 10.0
-CAPABILITIES = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW", 21: "CAP_SYS_ADMIN"}  # linux/capability.h
-
-
-class ClientError(Exception):
-    """This machine, or this user, cannot run the client; one line with its cure."""
-
-
+CAPABILITIES = (
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_SYS_ADMIN",
+)  # link, charon's sockets, namespace
 # What can go wrong in ways that a person mends; each is one line with its cure.
-EXPECTED = (api.ApiError, CharonError, ClientError, ConfigError, LinkError, PumpError)
+EXPECTED = (api.ApiError, CharonError, ConfigError, LinkError, PumpError, RightsError, RuntimeDirectoryError)
 
 
 class TunnellingClient:
@@ -81,12 +78,13 @@ class TunnellingClient:
         """Live until SIGTERM or SIGINT. Raises one of EXPECTED when it cannot start; nothing is left then."""
         config = self._config
         require_privileges()
-        if await api.answers(config.admin):
-            raise api.AlreadyRunning(f"{config.admin}: a client is running here already; stop it first")
+        admin = config.client.socket
+        if await api.answers(admin):
+            raise api.AlreadyRunning(f"{admin}: a client is running here already; stop it first")
         for warning in self._loaded.material.warnings:
             logger.warning("%s", warning)
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(_own(config.runtime))
+            stack.enter_context(runtime.own(config.client.directory, "client"))
             stack.enter_context(self._signals())
             await asyncio.to_thread(networks.sweep)
             stack.push_async_callback(self._carrier.close)
@@ -94,7 +92,7 @@ class TunnellingClient:
             stack.push_async_callback(self._strongswan.stop)
             await self._strongswan.start()
             stack.push_async_callback(self._climber.end)
-            await stack.enter_async_context(api.Server(config.admin, self._routes()))
+            await stack.enter_async_context(api.Server(admin, self._routes()))
             stack.push_async_callback(self._down)
             self._climber.begin()
             if config.client.start == "up" and not self._over.is_set():
@@ -196,37 +194,5 @@ class TunnellingClient:
 
 
 def require_privileges() -> None:
-    """Raise ClientError unless this process may do what the client does."""
-    status = Path("/proc/self/status").read_text()
-    effective = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
-    missing = [name for bit, name in CAPABILITIES.items() if not effective >> bit & 1]
-    if missing:
-        raise ClientError(
-            f"this needs root: {', '.join(missing)} missing for user {os.geteuid()}; run it with sudo, or as "
-            "a systemd service (docs/CLIENT.md)"
-        )
-
-
-@contextlib.contextmanager
-def _own(directory: Path) -> Iterator[None]:
-    """Make `directory`, readable by its owner alone, and hold it. Raises ClientError when another does."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The lock is on the directory itself, so that nothing remains of it however this process ends.
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        cure = "set client.runtime to a directory that can be written"
-        raise ClientError(
-            f"{directory}: cannot be used as runtime directory ({error.strerror}); {cure}"
-        ) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            cure = "stop it, or set another client.instance and client.runtime"
-            raise ClientError(
-                f"{directory}: another client runs with this runtime directory; {cure}"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
+    """Raise RightsError unless this process may do what the client does."""
+    rights.require(CAPABILITIES, "docs/CLIENT.md")

@@ -48,7 +48,7 @@ class Strongswan:
         self._managed: ManagedCharon | None = None
         if config.charon.mode == "managed":
             self._managed = ManagedCharon(
-                config.runtime / "charon",
+                config.client.directory / "charon",
                 "client",
                 esp=config.charon.esp,
                 ignore_interfaces=(config.link.device,),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 
 import pytest
 
@@ -55,6 +56,33 @@ async def test_cancelling_waits_for_the_end_and_is_no_failure(caplog: pytest.Log
     await tasks.cancel(task)
     assert cleaned
     assert not caplog.records
+
+
+async def test_work_on_a_thread_is_done_to_its_end_before_a_cancelled_task_ends() -> None:
+    began, may_end, ended = asyncio.Event(), threading.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(began.set)
+        assert may_end.wait(10)
+        ended.set()
+
+    task = tasks.create_task(tasks.whole(work), name="work")
+    async with asyncio.timeout(10):
+        await began.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        may_end.set()
+        await asyncio.wait([task])
+    assert ended.is_set()
+    assert task.cancelled()
+
+
+async def test_work_on_a_thread_gives_what_it_found_or_why_it_could_not() -> None:
+    assert await tasks.whole(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        await tasks.whole(lambda: 1 // 0)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from eseg import loader
-from eseg.config import HIDDEN, Config
+from eseg.config import Config
 from tpkt.daemon.configfile import ConfigError
+from tpkt.daemon.schema import HIDDEN
 
 LISTEN = '[[listen]]\naddress = "198.51.100.2"\n'
 POOL = '[[pool]]\nname = "inner"\naddrs = "10.66.0.0/16"\n'
@@ -181,7 +182,7 @@ BAD_ONES = [
     (
         BASE + connection('cert = "gw.pem", key = "other.key"'),
         "connection[0].local.key",
-        "other.key is not the key of gw.pem",
+        "other.key does not belong to gw.pem",
     ),
     (
         BASE + connection('cert = "gw.pem", key = "gw.key", id = "vpn.example.org"'),

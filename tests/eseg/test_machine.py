@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of the machine before anything is made: ports, rights, the runtime directory; and figures."""
+"""What is asked of the machine before anything is made: ports; and what is told of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from eseg import preflight
 from eseg.config import Listen
 from eseg.front import log
 from eseg.listener import holder, unusable
 from eseg.metrics import page
-from eseg.preflight import PreflightError
 from eseg.ranges import endpoint
 from eseg.systemd import notify
 from tests.eseg.test_cli import sample_status
@@ -58,26 +56,6 @@ def test_a_port_that_nobody_has_has_no_holder() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))  # bound and not listening
         assert holder(ip_address("127.0.0.1"), sock.getsockname()[1]) is None
-
-
-def test_a_runtime_directory_has_one_owner_and_keeps_no_trace(tmp_path: Path) -> None:
-    directory = tmp_path / "run"
-    with preflight.own(directory):
-        assert directory.stat().st_mode & 0o777 == 0o700
-        with pytest.raises(PreflightError, match="another gateway runs"), preflight.own(directory):
-            pass
-    assert list(directory.iterdir()) == []
-    with preflight.own(directory):
-        pass
-
-
-def test_a_runtime_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(PreflightError, match=r"set gateway\.runtime"),
-        preflight.own(tmp_path / "file" / "run"),
-    ):
-        pass
 
 
 @pytest.mark.parametrize(

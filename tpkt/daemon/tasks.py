@@ -2,7 +2,8 @@
 """The one way to start a background task: named, kept alive, and its failure never lost.
 
 asyncio holds tasks by weak references and reports a failure only when a task is collected; a daemon
-needs both the reference and the report at once.
+needs both the reference and the report at once. Also here: work on a
+thread that is never left half done.
 """
 
 from __future__ import annotations
@@ -50,3 +51,13 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def whole(function: Callable[[], T]) -> T:
+    """Run `function` on a thread to its end, also when this task is cancelled meanwhile: no half a link."""
+    running = asyncio.get_running_loop().run_in_executor(None, function)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
