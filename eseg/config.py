@@ -8,7 +8,7 @@ what must be readable. Secrets never appear in a repr.
 from __future__ import annotations
 
 import hashlib
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,6 +43,12 @@ class Listen(Section, frozen=True, kw_only=True):
 
     address: str
     port: Port = 80
+    proxy_protocol_from: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
+
+    @property
+    def balancers(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of load balancers; `eseg.validate` has seen that they are some."""
+        return tuple(ip_network(network) for network in self.proxy_protocol_from)
 
 
 class Link(Section, frozen=True, kw_only=True):

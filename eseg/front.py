@@ -94,7 +94,7 @@ class Front:
     def listen(self) -> None:
         """Let clients in. Raises PumpError."""
         for listen in self._config.listen:
-            self.pump.listen(listen.address, listen.port)
+            self.pump.listen(listen.address, listen.port, balancers=listen.balancers)
 
     def __exit__(self, *_: object) -> None:
         """Close every connection and end the workers."""

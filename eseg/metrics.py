@@ -28,6 +28,7 @@ GAUGES = {
 SCALARS = {
     "accepted": "TCP connections accepted",
     "accept_errors": "accept() failures that were not the peer's",
+    "introduced": "connections whose client a load balancer named",
     "first_ike": "connections on which IKE began",
     "link_down": "times the link was seen gone",
 }

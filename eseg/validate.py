@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from eseg.auth import auth_problems
 from eseg.config import Config
-from eseg.ranges import Range, endpoint, network, pool_range
+from eseg.ranges import Address, Range, endpoint, network, pool_range
 from tpkt.daemon import checks
 from tpkt.daemon.checks import Problem
 
@@ -71,6 +71,20 @@ def _listeners(config: Config) -> Iterator[Problem]:
                 break
         else:
             seen[address, listen.port] = index
+        yield from _balancers(f"listen[{index}].proxy_protocol_from", address, listen.proxy_protocol_from)
+
+
+def _balancers(key: str, address: Address, networks: Iterable[str]) -> Iterator[Problem]:
+    for text in networks:
+        found = network(text)
+        if isinstance(found, str):
+            yield Problem(key, found, "write the load balancer's address, 192.0.2.10, or network, 10.0.0.0/8")
+        elif found.version != address.version:
+            why = f"{found} never connects to {address}: one is IPv4, the other IPv6"
+            yield Problem(key, why, "write it at the listener of its family")
+        elif found.prefixlen == 0:
+            why = f"{found} is everybody, and a PROXY header says whatever its sender likes"
+            yield Problem(key, why, "write the addresses of your load balancers alone")
 
 
 def _link_pools(config: Config, ranges: list[Range]) -> Iterator[Problem]:

@@ -138,6 +138,16 @@ full:
     return NULL;
 }
 
+/* A handful of networks, looked through once for each connection. */
+static bool is_balancer(const struct tp_listener *listener, const struct tp_address *remote)
+{
+    for (size_t i = 0; i < listener->balancer_count; i++) {
+        if (tp_address_within(remote, &listener->balancers[i]))
+            return true;
+    }
+    return false;
+}
+
 static void welcome(struct tp_worker *w, const struct tp_listener *listener, int fd,
                     const struct sockaddr_storage *from)
 {
@@ -153,10 +163,14 @@ static void welcome(struct tp_worker *w, const struct tp_listener *listener, int
             return;
         }
     }
-    enum tp_reason reason = tp_source_admit(w->sources, &remote, w->now, &source);
+    bool balancer = is_balancer(listener, &remote);
+    enum tp_reason reason = tp_source_admit(w->sources, balancer ? NULL : &remote, w->now, &source);
     if (reason == TP_REASON_NONE) {
-        if (tp_conn_open(w, fd, &remote, &local, NULL, true, source, &reason))
+        struct tp_conn *conn = tp_conn_open(w, fd, &remote, &local, NULL, true, source, &reason);
+        if (conn) {
+            conn->wants_introduction = balancer;
             return;
+        }
         tp_source_settle(w->sources, source);
     }
     refuse(w, fd, reason, &remote, &local);

@@ -53,6 +53,14 @@ bool tp_address_same(const struct tp_address *a, const struct tp_address *b)
     return a->family == b->family && memcmp(a->bytes, b->bytes, a->family == 4 ? 4 : 16) == 0;
 }
 
+bool tp_address_within(const struct tp_address *address, const struct tp_address *network)
+{
+    unsigned whole = network->prefix / 8, rest = network->prefix % 8;
+    if (address->family != network->family || memcmp(address->bytes, network->bytes, whole) != 0)
+        return false;
+    return rest == 0 || (address->bytes[whole] ^ network->bytes[whole]) >> (8 - rest) == 0;
+}
+
 uint32_t tp_address_low(const struct tp_address *address)
 {
     const uint8_t *low = address->bytes + (address->family == 4 ? 0 : 12);

@@ -18,6 +18,9 @@ socklen_t tp_address_to(const struct tp_address *from, struct sockaddr_storage *
 /* Same address; ports are not compared. */
 bool tp_address_same(const struct tp_address *a, const struct tp_address *b);
 
+/* Inside the network of the first `network->prefix` bits. */
+bool tp_address_within(const struct tp_address *address, const struct tp_address *network);
+
 /* The last 32 bits as a number: what picks the worker of a flow address, here and in the socket filter. */
 uint32_t tp_address_low(const struct tp_address *address);
 

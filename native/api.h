@@ -102,8 +102,10 @@ struct tp_pump *tp_pump_new(const struct tp_config *config);
 /* 0 or -1. Opens the link's sockets and starts the workers; after -1 only tp_pump_free is left. */
 int tp_pump_start(struct tp_pump *pump, struct tp_error *error);
 
-/* The port bound (`address` may ask for 0), or -1. */
-int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, struct tp_error *error);
+/* The port bound (`address` may ask for 0), or -1. `balancers` are networks of load balancers, each with its
+ * `prefix`: who comes from one of them must begin with a PROXY header, which nobody else may. */
+int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, const struct tp_address *balancers,
+                   size_t balancer_count, struct tp_error *error);
 
 /* The connection's id, or 0; `fd` belongs to the pump after success and to the caller otherwise. */
 uint64_t tp_pump_adopt(struct tp_pump *pump, int fd, const struct tp_address *flow, uint32_t protocol,

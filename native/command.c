@@ -48,8 +48,18 @@ static bool listen_on(struct tp_worker *worker, const struct tp_command *command
     listener->handle.kind = TP_HANDLE_LISTENER;
     listener->fd = command->fd;
     listener->local = command->local;
+    if (command->balancer_count > 0) {
+        listener->balancers = calloc(command->balancer_count, sizeof *listener->balancers);
+        if (!listener->balancers) {
+            free(listener);
+            return false;
+        }
+        memcpy(listener->balancers, command->balancers, command->balancer_count * sizeof *command->balancers);
+        listener->balancer_count = command->balancer_count;
+    }
     listener->wildcard = memcmp(command->local.bytes, any, sizeof any) == 0;
     if (tp_worker_watch(worker, EPOLL_CTL_ADD, listener->fd, EPOLLIN, &listener->handle) == -1) {
+        free(listener->balancers);
         free(listener);
         return false;
     }

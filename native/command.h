@@ -14,6 +14,8 @@ struct tp_command {
     enum tp_command_kind kind;
     int fd;                        /* listen, adopt */
     struct tp_address local;       /* listen: the address asked for; adopt: the socket's */
+    const struct tp_address *balancers; /* listen: copied */
+    size_t balancer_count;
     struct tp_address remote;      /* adopt */
     const struct tp_address *flow; /* adopt */
     uint32_t protocol;             /* adopt */

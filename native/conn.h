@@ -52,6 +52,7 @@ struct tp_conn {
     enum tp_framing framing;
     uint32_t source; /* of the accept limits, valid while counted_half */
     bool counted_half;
+    bool wants_introduction; /* a load balancer: a PROXY header comes before all else */
     bool seen_ike;     /* a sound IKE message came from the stream */
     bool answered_ike; /* charon has answered one */
     bool wants_write;  /* epoll watches for room to write */

@@ -20,6 +20,7 @@
     X(accepted)                                                                                   \
     X(adopted)                                                                                    \
     X(accept_errors)                    /* accept() failed for a reason that is not the peer's */ \
+    X(introduced)                       /* by a PROXY header of a load balancer */                \
     X(first_ike)                                                                                  \
     X(stream_to_link_bytes)             /* datagrams handed to the link, framing not counted */   \
     X(stream_to_link_frames)                                                                      \

@@ -16,6 +16,8 @@ struct tp_listener {
     int fd;
     bool wildcard;           /* bound to all addresses: an accepted one's own must be asked for */
     struct tp_address local; /* valid when not */
+    struct tp_address *balancers; /* networks of load balancers: these, and only these, send PROXY headers */
+    size_t balancer_count;
     struct tp_listener *next;
 };
 

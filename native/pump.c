@@ -100,14 +100,19 @@ int tp_pump_start(struct tp_pump *pump, struct tp_error *error)
     return result;
 }
 
-int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, struct tp_error *error)
+int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, const struct tp_address *balancers,
+                   size_t balancer_count, struct tp_error *error)
 {
     int *fds = calloc(pump->config.workers, sizeof *fds);
     if (!fds)
         return tp_fail(error, ENOMEM, "cannot get memory for %u listeners", pump->config.workers);
     int port = tp_listen(&pump->config, address, fds, error);
     for (unsigned w = 0; port != -1 && w < pump->config.workers; w++) {
-        struct tp_command command = {.kind = TP_COMMAND_LISTEN, .fd = fds[w], .local = *address};
+        struct tp_command command = {.kind = TP_COMMAND_LISTEN,
+                                     .fd = fds[w],
+                                     .local = *address,
+                                     .balancers = balancers,
+                                     .balancer_count = balancer_count};
         command.local.port = (uint16_t)port;
         tp_worker_ask(&pump->workers[w], &command);
         if (!command.ok) {

@@ -27,6 +27,8 @@ static const char *const reasons[TP_REASON_COUNT] = {
     [TP_REASON_CONTROL] = "control",
     [TP_REASON_SHUTDOWN] = "shutdown",
     [TP_REASON_REPLACED] = "replaced",
+    [TP_REASON_NO_PROXY_HEADER] = "no_proxy_header",
+    [TP_REASON_BAD_PROXY_HEADER] = "bad_proxy_header",
 };
 
 static const char *const protocols[TP_PROTOCOL_COUNT] = {

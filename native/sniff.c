@@ -13,8 +13,12 @@ static const char rfc9329_prefix[TP_SNIFF_ENOUGH] = {'I', 'K', 'E', 'T', 'C', 'P
 static const uint8_t tpkt_opening[2] = {TP_VERSION, 0};
 static const uint8_t tls_opening[2] = {0x16, 0x03}; /* a handshake record of any SSL 3 / TLS version */
 static const char http_openings[][4] = {
-    {'G', 'E', 'T', ' '}, {'P', 'O', 'S', 'T'}, {'H', 'E', 'A', 'D'},
-    {'C', 'O', 'N', 'N'}, {'O', 'P', 'T', 'I'}, {'P', 'R', 'I', ' '},
+    {'G', 'E', 'T', ' '}, {'P', 'O', 'S', 'T'}, {'H', 'E', 'A', 'D'}, {'C', 'O', 'N', 'N'},
+    {'O', 'P', 'T', 'I'}, {'P', 'R', 'I', ' '}, {'P', 'U', 'T', ' '}, {'D', 'E', 'L', 'E'},
+    {'P', 'A', 'T', 'C'}, {'T', 'R', 'A', 'C'}, /* RFC 9110, RFC 5789 */
+    {'P', 'R', 'O', 'P'}, {'M', 'K', 'C', 'O'}, {'C', 'O', 'P', 'Y'}, {'M', 'O', 'V', 'E'},
+    {'L', 'O', 'C', 'K'}, {'U', 'N', 'L', 'O'}, {'R', 'E', 'P', 'O'}, {'S', 'E', 'A', 'R'},
+    {'M', 'K', 'C', 'A'}, /* WebDAV, CalDAV */
 };
 
 static enum answer begins(const uint8_t *first, size_t size, const void *opening, size_t length)

@@ -47,8 +47,10 @@ void tp_sources_close(struct tp_sources *s)
 
 static void key_of(const struct tp_address *from, uint64_t key[2])
 {
+    key[0] = key[1] = 0;
+    if (!from)
+        return;
     key[0] = from->family;
-    key[1] = 0;
     memcpy(&key[1], from->bytes, from->family == 4 ? 4 : 8);
 }
 
@@ -145,9 +147,9 @@ enum tp_reason tp_source_admit(struct tp_sources *s, const struct tp_address *fr
     enum tp_reason reason = TP_REASON_NONE;
     pthread_mutex_lock(&s->lock);
     struct tp_source *e = enter(s, key, now);
-    if (!within_rate(s, e, now))
+    if (from && !within_rate(s, e, now))
         reason = TP_REASON_LIMIT_RATE;
-    else if (e->half >= s->max_half_per_source)
+    else if (from && e->half >= s->max_half_per_source)
         reason = TP_REASON_LIMIT_SOURCE;
     else if (s->half >= s->max_half)
         reason = TP_REASON_LIMIT_CONNECTIONS;

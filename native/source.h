@@ -32,7 +32,8 @@ int tp_sources_open(struct tp_sources *sources, uint32_t max_half, uint32_t max_
                     uint32_t max_per_second);
 void tp_sources_close(struct tp_sources *sources);
 
-/* TP_REASON_NONE and the number of the source, to be given to tp_source_settle exactly once; or the limit. */
+/* `from` NULL is a load balancer that has not yet said for whom it speaks: only the limit on all counts.
+ * TP_REASON_NONE and the number of the source, to be given to tp_source_settle exactly once; or the limit. */
 enum tp_reason tp_source_admit(struct tp_sources *sources, const struct tp_address *from, uint64_t now,
                                uint32_t *number);
 

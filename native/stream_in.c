@@ -204,6 +204,10 @@ static void ended(struct tp_worker *w, struct tp_conn *conn, enum tp_reason reas
 
 void tp_stream_readable(struct tp_worker *w, struct tp_conn *conn)
 {
+    if (conn->wants_introduction) {
+        tp_stream_introduce(w, conn);
+        return;
+    }
     ssize_t n = receive(w, conn);
     if (n == 0)
         return;

@@ -209,6 +209,7 @@ void tp_worker_close(struct tp_worker *w)
     while (w->listeners) {
         struct tp_listener *next = w->listeners->next;
         close(w->listeners->fd);
+        free(w->listeners->balancers);
         free(w->listeners);
         w->listeners = next;
     }

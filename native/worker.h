@@ -4,7 +4,7 @@
 // A turn: wait, read the clock, serve each handle a bounded amount, expire deadlines, recycle what was
 // closed. Another thread talks to a worker only through tp_worker_ask; what it may read beside that are
 // counters and cards. The files around it each are one activity of a worker and share this header:
-// stream_open.c, stream_in.c, stream_out.c, link_in.c, accept.c, close.c, command.c, worker.c.
+// stream_proxy.c, stream_open.c, stream_in.c, stream_out.c, link_in.c, accept.c, close.c, command.c, worker.c.
 #ifndef TP_WORKER_H
 #define TP_WORKER_H
 
@@ -90,6 +90,9 @@ void tp_stream_take(struct tp_worker *worker, struct tp_conn *conn, size_t size)
  * completed by the bytes before; it is given back here. */
 void tp_stream_cut(struct tp_worker *worker, struct tp_conn *conn, struct tp_block *first, uint8_t *at,
                    size_t size);
+
+/* stream_proxy.c: a load balancer says for whom it speaks. */
+void tp_stream_introduce(struct tp_worker *worker, struct tp_conn *conn);
 
 /* stream_open.c: bytes in worker->receive from the first one on; they are kept while they tell too little. */
 void tp_stream_open(struct tp_worker *worker, struct tp_conn *conn, uint8_t *at, size_t size);

@@ -42,6 +42,8 @@ class CloseReason(enum.StrEnum):
     CONTROL = enum.auto()
     SHUTDOWN = enum.auto()
     REPLACED = enum.auto()
+    NO_PROXY_HEADER = enum.auto()
+    BAD_PROXY_HEADER = enum.auto()
 
     @property
     def sentence(self) -> str:
@@ -74,6 +76,8 @@ _SENTENCES = {
     CloseReason.CONTROL: "the daemon closed it on request",
     CloseReason.SHUTDOWN: "the daemon stopped",
     CloseReason.REPLACED: "a newer connection took over its flow",
+    CloseReason.NO_PROXY_HEADER: "a load balancer sent no PROXY header before its client's bytes",
+    CloseReason.BAD_PROXY_HEADER: "a load balancer's PROXY header was broken or unfinished",
 }
 
 

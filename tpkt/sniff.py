@@ -37,7 +37,11 @@ ENOUGH = 6  # no decision needs more bytes than this
 
 _TPKT_OPENING = bytes((VERSION, 0))
 _TLS_OPENING = b"\x16\x03"  # a handshake record of any SSL 3 / TLS version
-_HTTP_OPENINGS = (b"GET ", b"POST", b"HEAD", b"CONN", b"OPTI", b"PRI ")
+# Four bytes of each method: those of RFC 9110 and RFC 5789, the preface of HTTP/2, then WebDAV and CalDAV.
+_HTTP_OPENINGS = (
+    *(b"GET ", b"POST", b"HEAD", b"CONN", b"OPTI", b"PRI ", b"PUT ", b"DELE", b"PATC", b"TRAC"),
+    *(b"PROP", b"MKCO", b"COPY", b"MOVE", b"LOCK", b"UNLO", b"REPO", b"SEAR", b"MKCA"),
+)
 _EFTF_TYPE_IP = 1  # the envelope type that holds one whole IP packet
 _EFTF_HEADER_LENGTH = 3
 _IP_HEADER_LENGTHS = {4: 20, 6: 40}

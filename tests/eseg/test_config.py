@@ -42,6 +42,7 @@ GOOD_ONES = {
     "radius with a charon of our own": '[charon]\nplugins = ["eap-radius"]\nsettings_file = "radius.conf"\n'
     + BASE
     + connection(CERT, 'auth = "eap-radius"'),
+    "load balancers": LISTEN + 'proxy_protocol_from = ["192.0.2.10", "10.1.0.0/24"]\n' + POOL + connection(),
     "a range of inner addresses": LISTEN
     + connection()
     + '[[pool]]\nname = "inner"\naddrs = "10.66.0.10-10.66.0.99"\ndns = ["10.9.0.2"]\n'
@@ -85,6 +86,19 @@ BAD_ONES = [
     ),
     (GOOD + '[[listen]]\naddress = "ff02::1"\n', "listen[1].address", "no address for clients"),
     (GOOD + '[[listen]]\naddress = "fe80::1%eth0"\n', "listen[1].address", "no address for clients"),
+    # load balancers
+    (LISTEN + 'proxy_protocol_from = ["lb"]\n', "listen[0].proxy_protocol_from", "does not appear to be"),
+    (
+        LISTEN + 'proxy_protocol_from = ["10.1.0.1/16"]\n',
+        "listen[0].proxy_protocol_from",
+        "has host bits set",
+    ),
+    (
+        LISTEN + 'proxy_protocol_from = ["::1"]\n',
+        "listen[0].proxy_protocol_from",
+        "one is IPv4, the other IPv6",
+    ),
+    (LISTEN + 'proxy_protocol_from = ["0.0.0.0/0"]\n', "listen[0].proxy_protocol_from", "is everybody"),
     # paths
     (GOOD + '[gateway]\nruntime = "run"\n', "gateway.runtime", "not an absolute path"),
     (GOOD + f'[gateway]\nadmin = "/{"a" * 120}"\n', "gateway.admin", "is too long"),

@@ -58,7 +58,7 @@ def test_the_threaded_c_tests_pass_under_thread_sanitizer() -> None:
 def test_the_fuzzers_find_nothing_in_some_seconds() -> None:
     said = make("fuzz", f"FUZZ_SECONDS={FUZZ_SECONDS}")
     executed = [int(number) for number in re.findall(r"number_of_executed_units: (\d+)", said)]
-    assert len(executed) == 2
+    assert len(executed) == len(list((ROOT / "native" / "fuzz").glob("fuzz_*.c")))
     assert min(executed) > 1000
 
 

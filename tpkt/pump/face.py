@@ -12,7 +12,8 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from ipaddress import IPv4Network, IPv6Network
 from types import TracebackType
 from typing import Any
 
@@ -96,12 +97,18 @@ class Pump:
         """Close."""
         self.close()
 
-    def listen(self, address: str, port: int) -> int:
-        """Accept connections on `address` (IPv6 ones on IPv6 only); give the port, for 0 the one chosen."""
+    def listen(self, address: str, port: int, *, balancers: Sequence[IPv4Network | IPv6Network] = ()) -> int:
+        """Accept connections on `address` (IPv6 ones on IPv6 only); give the port, for 0 the one chosen.
+
+        Who comes from one of the networks `balancers` must begin with a PROXY header, which says who the
+        client really is; from everybody else such a header is an unknown protocol.
+        """
         where = native.native_address(address, port)
+        networks = native.native_networks(balancers)
         error = ffi.new("struct tp_error *")
         with self._lock:
-            return native.check(lib.tp_pump_listen(self._running(), where, error), -1, error)
+            result = lib.tp_pump_listen(self._running(), where, networks, len(networks), error)
+        return native.check(result, -1, error)
 
     def adopt(
         self,

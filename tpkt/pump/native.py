@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
@@ -29,6 +30,7 @@ __all__ = [
     "lib",
     "native_address",
     "native_config",
+    "native_networks",
 ]
 
 # Shared by order with enum tp_reason, tp_protocol, tp_event_kind and tp_state.
@@ -73,6 +75,14 @@ def native_address(text: str, port: int) -> Any:
     made.family = address.version
     made.port = port
     ffi.memmove(made.bytes, address.packed, len(address.packed))
+    return made
+
+
+def native_networks(networks: Sequence[IPv4Network | IPv6Network]) -> Any:
+    """Make an array of struct tp_address, each with its prefix."""
+    made = ffi.new("struct tp_address[]", len(networks))
+    for one, network in zip(made, networks, strict=True):
+        _write_pool(one, network)
     return made
 
 
