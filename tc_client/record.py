@@ -36,7 +36,11 @@ class What(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RungRecord:
-    """One rung's last outcome; `seconds` is what it took from its first step."""
+    """One rung's last outcome.
+
+    `seconds`: of a rung that stands, what it took from its first step on; of one that failed, what the step
+    took that failed; None where nothing was under way, as when a rung is lost that stood.
+    """
 
     name: str
     result: Result = Result.UNTRIED
@@ -66,16 +70,26 @@ class Record:
         self.since: float | None = None
         self.why = "nothing was asked for yet"
         self._began: dict[str, float] = {}
+        self._step: dict[str, float] = {}
 
     def begin(self, rung: Rung, now: float) -> None:
-        """Note that the first step on `rung` begins."""
-        self._began[rung.name] = now
+        """Note that the first step on `rung` begins: it is tried from now on."""
+        self._began[rung.name] = self._step[rung.name] = now
 
-    def failed(self, rung: Rung, failure: Failure, now: float, what: What = What.FAILED) -> None:
-        """Note that `rung` does not stand."""
-        seconds = now - self._began.get(rung.name, now)
+    def step(self, rung: Rung, now: float) -> None:
+        """Note that the next step on `rung` begins."""
+        self._step[rung.name] = now
+
+    def failed(self, rung: Rung, failure: Failure, now: float) -> None:
+        """Note that a step on `rung` failed."""
+        seconds = now - self._step[rung.name]
         self.rungs[rung.name] = RungRecord(rung.name, Result.FAILED, failure, now, seconds)
-        self.note(rung.name, what, str(failure), now)
+        self.note(rung.name, What.FAILED, str(failure), now)
+
+    def lost(self, rung: Rung, failure: Failure, now: float) -> None:
+        """Note that `rung` stood, and stands no more."""
+        self.rungs[rung.name] = RungRecord(rung.name, Result.FAILED, failure, now)
+        self.note(rung.name, What.LOST, str(failure), now)
 
     def stands(self, rung: Rung, note: str, now: float) -> None:
         """Note that `rung` carries the tunnel: from now on, or still."""
@@ -89,7 +103,7 @@ class Record:
             self.since = now
             missed = [str(entry.failure) for entry in self._before(rung.name) if entry.failure]
             self.why = "; ".join([*missed, note])
-        seconds = now - self._began.get(rung.name, now)
+        seconds = now - self._began[rung.name]
         self.rungs[rung.name] = RungRecord(rung.name, Result.STANDS, None, now, seconds)
         self.standing = rung.name
         self.note(rung.name, what, note, now)

@@ -29,7 +29,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rung(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to the gateway, and how it fared the last time; `seconds` is what that took."""
+    """One way to the gateway, and how it fared the last time; `seconds` is that of `RungRecord`."""
 
     name: str
     transport: str

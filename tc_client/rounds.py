@@ -158,6 +158,7 @@ class Rounds:
         self._do(State.VERIFYING, self.rung.verify_seconds, lambda number: Verify(number, self.rung))
 
     def _repair(self) -> None:
+        self.record.begin(self.rung, self._now)
         self._do(State.REPAIRING, self.rung.probe_seconds, lambda number: Repair(number, self.rung))
 
     def _stand(self, note: str) -> None:
@@ -183,6 +184,7 @@ class Rounds:
             # The rung that was left for this one is still open: nothing more is risked.
             self._out.append(Leave(self.rung))
             self._at, self._back = self._back, None
+            self.record.begin(self.rung, self._now)
             self._move()
             return
         self._suspect = True
@@ -201,6 +203,7 @@ class Rounds:
         self._drop()
         self._effort = self._number()
         self.state, self._deadline = state, self._now + seconds + GRACE_SECONDS
+        self.record.step(self.rung, self._now)
         self._out.append(make(self._effort))
 
     def _number(self) -> int:

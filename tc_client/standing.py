@@ -35,7 +35,7 @@ class Standing(Rounds):
 
     def _path_lost(self, event: PathLost) -> None:
         self._unsettle()
-        self.record.failed(self.rung, event.failure, self._now, What.LOST)
+        self.record.lost(self.rung, event.failure, self._now)
         if self.rung.stream:
             self._repair_now()
         else:
@@ -45,7 +45,7 @@ class Standing(Rounds):
     def _stream_lost(self, event: StreamLost) -> None:
         if event.rung == self.rung.name:
             self._unsettle()
-            self.record.failed(self.rung, event.failure, self._now, What.LOST)
+            self.record.lost(self.rung, event.failure, self._now)
             self._repair_now()
 
     def _stream_lost_midway(self, event: StreamLost) -> None:
@@ -60,6 +60,7 @@ class Standing(Rounds):
         if self.rung.stream:
             self._repair_now()
         else:
+            self.record.begin(self.rung, self._now)
             self._move()
 
     def _repair_now(self, _: NetworkChanged | None = None) -> None:
@@ -74,7 +75,6 @@ class Standing(Rounds):
             if self._reprobe is not None and self.rung.preferred:
                 self._reprobe.reset()
         self._forget_background()
-        self.record.begin(self.rung, self._now)
 
     def _repair_failed(self, event: Failed) -> None:
         self._effort = 0

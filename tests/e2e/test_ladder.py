@@ -27,6 +27,7 @@ def test_udp_that_is_refused_with_icmp_is_given_up_without_waiting(lab: Lab) -> 
     udp = client.tried("udp")
     assert udp is not None
     assert udp.result == "blocked"
+    assert udp.seconds is not None
     assert udp.seconds < SILENCE_SECONDS / 2
     expect.traffic(client)
 

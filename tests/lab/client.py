@@ -34,12 +34,12 @@ Auth = Literal["pubkey", "psk", "eap"]
 
 
 class Tried(NamedTuple):
-    """One rung that was tried: what became of it and how long that took."""
+    """One rung that was tried: what became of it and how long that took; None when it stood and was lost."""
 
     rung: str
     port: int | None  # of a TCP rung
     result: str  # "established", "blocked", or the client's word for another failure
-    seconds: float
+    seconds: float | None
 
 
 def identity_table(

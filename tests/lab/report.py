@@ -19,7 +19,7 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rung: str
     port: int | None = None
     result: str
-    seconds: float
+    seconds: float | None = None  # nothing was under way when it was lost
 
 
 class Ping(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +75,15 @@ class Verdict(NamedTuple):
     held: bool
 
 
+def fate(result: str, seconds: float | None) -> str:
+    """Say what became of a rung."""
+    return result if seconds is None else f"{result} after {seconds:.1f} s"
+
+
+def _within(seconds: float | None, limit: float) -> bool:
+    return seconds is not None and seconds <= limit
+
+
 def verdicts(report: Report, *, download_size: int, first_esp_seconds: float) -> list[Verdict]:
     """Judge `report`; the demo succeeded when every verdict held."""
     found = {rung.rung: rung for rung in report.rungs}
@@ -84,13 +93,13 @@ def verdicts(report: Report, *, download_size: int, first_esp_seconds: float) ->
     return [
         Verdict(
             "UDP 4500",
-            f"{udp.result} after {udp.seconds:.1f} s" if udp else "not tried",
+            fate(udp.result, udp.seconds) if udp else "not tried",
             f"blocked, known within {UDP_VERDICT_SECONDS:g} s",
-            udp is not None and udp.result == "blocked" and udp.seconds <= UDP_VERDICT_SECONDS,
+            udp is not None and udp.result == "blocked" and _within(udp.seconds, UDP_VERDICT_SECONDS),
         ),
         Verdict(
             "TCP 80",
-            f"{tcp.result} after {tcp.seconds:.1f} s" if tcp else "not tried",
+            fate(tcp.result, tcp.seconds) if tcp else "not tried",
             "established",
             tcp is not None and (tcp.result, tcp.port) == ("established", 80),
         ),

@@ -74,13 +74,13 @@ class Story:
             client.start()
         with self._narrator.doing("UDP 4500, which the firewall drops in silence") as found:
             udp = until(lambda: client.tried("udp"), ATTEMPT_SECONDS, "the UDP rung is given up")
-            found.append(f"{udp.result} after {udp.seconds:.1f} s")
+            found.append(reports.fate(udp.result, udp.seconds))
         with self._narrator.doing("TCP 80, IKEv2 in frames, an inner address, ESP both ways") as found:
             tcp = until(lambda: client.tried("tcp"), ATTEMPT_SECONDS, "the tunnel stands on TCP")
             client.until_up("tcp")
             self.first_esp_seconds = time.monotonic() - begin
             self._tried = client.rungs_tried()  # now: UDP is asked again in the background
-            found.append(f"{tcp.result} after {tcp.seconds:.1f} s")
+            found.append(reports.fate(tcp.result, tcp.seconds))
 
     def _ping(self, inner: str) -> reports.Ping:
         with self._narrator.doing(f"ping {CORE} in the core network") as found:

@@ -25,6 +25,7 @@ GOOD = Report(
 TCP = GOOD.rungs[1]
 ROWS: list[tuple[str, dict[str, object]]] = [
     ("UDP 4500", {"rungs": [Rung(rung="udp", result="blocked", seconds=3.1), TCP]}),
+    ("UDP 4500", {"rungs": [Rung(rung="udp", result="blocked"), TCP]}),
     ("UDP 4500", {"rungs": [Rung(rung="udp", result="established", seconds=0.1), TCP]}),
     ("UDP 4500", {"rungs": [TCP]}),
     ("TCP 80", {"rungs": GOOD.rungs[:1]}),

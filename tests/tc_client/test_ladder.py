@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from tc_client import report
 from tc_client.backoff import Backoff
 from tc_client.ladder import IllegalMove, Ladder
 from tc_client.moves import (
@@ -178,6 +179,45 @@ def test_udp_is_asked_again_in_the_background_ever_more_seldom() -> None:
 def test_what_a_background_probe_took_is_counted_from_its_own_beginning() -> None:
     play = up_on_tcp(Play()).after(30).tell(Tick(), "probe behind udp").after(1.5).fails(SILENT)
     assert play.ladder.record.rungs["udp"].seconds == 1.5
+
+
+def test_a_rung_that_fails_took_what_its_last_step_took_and_one_that_stands_all_of_its_steps() -> None:
+    play = Play().tell(Start(), "resolve").after(5).succeeds("probe udp").after(0.5).succeeds("attempt udp")
+    play.after(1).succeeds("verify udp").after(3).fails(NO_ESP, "leave udp", "probe tcp-80")
+    play.after(0.5).succeeds("move tcp-80").after(0.25).succeeds("verify tcp-80").after(0.25)
+    play.succeeds("stand tcp-80")
+    assert [record.seconds for record in play.ladder.record.rungs.values()] == [3.0, 1.0]
+
+
+@pytest.mark.parametrize("why", [NO_ESP, SILENT])
+def test_a_udp_rung_that_stood_and_is_lost_took_no_time(why: Failure) -> None:
+    play = up_on_udp(Play()).after(3600).tell(PathLost(why), "leave udp", "probe tcp-80").after(2)
+    lost = play.ladder.record.rungs["udp"]
+    assert (lost.result, lost.failure, lost.seconds) == (Result.FAILED, why, None)
+    assert play.ladder.record.changes[-1].what is What.LOST
+    assert report.rungs(play.ladder, report.Clock())[0].seconds is None
+
+
+def test_a_connection_that_is_lost_took_no_time_and_each_repair_its_own() -> None:
+    play = up_on_tcp(Play()).after(3600).tell(StreamLost("tcp-80", RESET), "repair tcp-80")
+    assert play.ladder.record.rungs["tcp-80"].seconds is None
+    play.after(3).fails(SILENT).after(1).tell(Tick(), "repair tcp-80")
+    assert play.ladder.record.rungs["tcp-80"].seconds == 3.0
+    play.after(0.5).succeeds("verify tcp-80").after(0.25).succeeds("stand tcp-80")
+    assert play.ladder.record.rungs["tcp-80"].seconds == 0.75
+
+
+def test_a_rung_that_takes_the_sa_back_took_what_the_way_back_took() -> None:
+    play = up_on_tcp(Play()).after(30).tell(Tick(), "probe behind udp").after(1).succeeds("move udp")
+    play.after(0.5).fails(NO_ESP, "leave udp", "move tcp-80").after(0.25).succeeds("verify tcp-80")
+    play.after(0.25).succeeds("stand tcp-80")
+    assert [record.seconds for record in play.ladder.record.rungs.values()] == [0.5, 0.5]
+
+
+def test_a_move_under_a_changed_network_took_its_own_time() -> None:
+    play = up_on_udp(Play()).after(3600).tell(NetworkChanged("the address changed"), "move udp")
+    play.after(0.5).succeeds("verify udp").after(0.5).succeeds("stand udp")
+    assert play.ladder.record.rungs["udp"].seconds == 1.0
 
 
 def test_a_background_probe_that_never_ends_is_cancelled_and_comes_again() -> None:

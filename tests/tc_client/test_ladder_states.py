@@ -32,7 +32,8 @@ from tc_client.moves import (
     Succeeded,
     Tick,
 )
-from tc_client.rounds import State
+from tc_client.record import Result
+from tc_client.rounds import GRACE_SECONDS, State
 from tc_client.rungs import Failure, Why
 from tests.tc_client.play import LATER, SILENT, TCP, UDP
 
@@ -221,6 +222,16 @@ class Ladders(RuleBasedStateMachine):
         if self.ladder.state in (State.IDLE, State.WAITING, State.RESOLVING):
             assert not self.open
         assert len(self.open) <= 2
+
+    @invariant()
+    def no_rung_took_longer_than_its_steps_may(self) -> None:
+        for rung in RUNGS:
+            record = self.ladder.record.rungs[rung.name]
+            steps = [rung.probe_seconds, rung.attempt_seconds, rung.verify_seconds]
+            limit = max(steps) + GRACE_SECONDS
+            if record.result is not Result.FAILED:
+                limit = sum(steps) + len(steps) * GRACE_SECONDS
+            assert (record.seconds or 0) < limit + 0.001
 
 
 TestLadders = Ladders.TestCase
