@@ -7,6 +7,7 @@ translation is stateless, so that a test moves the client to another source addr
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -64,11 +65,13 @@ class Ends:
         return self.lab.ue.run(argv, check=False).returncode == 0
 
 
-@pytest.fixture
-async def ends(lab: Topology, tmp_path: Path) -> AsyncIterator[Ends]:
-    """Both charons, running and empty."""
-    ue = ManagedCharon(tmp_path / "ue", "client", netns=lab.ue.path, p_cscf=True)
-    gw = ManagedCharon(tmp_path / "gw", "gateway", netns=lab.gw.path)
+@contextlib.asynccontextmanager
+async def running(lab: Topology, directory: Path, *, client_settings: str = "") -> AsyncIterator[Ends]:
+    """Run both charons, empty; `client_settings` are lines for the client's strongswan.conf."""
+    ue = ManagedCharon(
+        directory / "ue", "client", netns=lab.ue.path, p_cscf=True, extra_settings=client_settings
+    )
+    gw = ManagedCharon(directory / "gw", "gateway", netns=lab.gw.path)
     try:
         await ue.start()
         await gw.start()
@@ -77,6 +80,13 @@ async def ends(lab: Topology, tmp_path: Path) -> AsyncIterator[Ends]:
         await ue.stop()
         await gw.stop()
         appear_as(lab, None)
+
+
+@pytest.fixture
+async def ends(lab: Topology, tmp_path: Path) -> AsyncIterator[Ends]:
+    """Both charons, running and empty."""
+    async with running(lab, tmp_path) as both:
+        yield both
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float, what: str) -> None:

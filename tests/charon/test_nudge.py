@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from charon import CharonRefused, IkeSa, ManagedCharon, Method
+from charon import CharonRefused, IkeSa, Method
 from tests.charon.conftest import (
     FIRST_ADDRESS,
     SECOND_ADDRESS,
@@ -22,6 +22,7 @@ from tests.charon.conftest import (
     cut,
     eventually,
     gateway_state,
+    running,
 )
 from tests.lab.topology import Topology
 
@@ -32,17 +33,8 @@ pytestmark = [pytest.mark.root, pytest.mark.charon]
 async def careless_ends(lab: Topology, tmp_path: Path) -> AsyncIterator[Ends]:
     """A client's charon that does not check its path, as an operator's own may be configured."""
     # The later of two settings of one name wins.
-    careless = "check_current_path = no"
-    ue = ManagedCharon(tmp_path / "ue", "client", netns=lab.ue.path, extra_settings=careless)
-    gw = ManagedCharon(tmp_path / "gw", "gateway", netns=lab.gw.path)
-    try:
-        await ue.start()
-        await gw.start()
-        yield Ends(lab, ue, gw)
-    finally:
-        await ue.stop()
-        await gw.stop()
-        appear_as(lab, None)
+    async with running(lab, tmp_path, client_settings="check_current_path = no") as both:
+        yield both
 
 
 async def established(ends: Ends, *, mobike: bool = False) -> IkeSa:

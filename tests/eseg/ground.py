@@ -15,7 +15,6 @@ import contextlib
 import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from charon import Auth, Certificate, Child, Connection, IkeSa, ManagedCharon, PrivateKey, State
@@ -114,9 +113,7 @@ class Ground:
         """Give the ground."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
 

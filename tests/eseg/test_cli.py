@@ -15,7 +15,8 @@ from eseg import display
 from eseg.cli import main
 from eseg.report import CharonStatus, LinkStatus, Listener, SessionList, Status, pump_status
 from eseg.sessions import join
-from tests.eseg.samples import connection, ike
+from tests.charon.samples import ike
+from tests.eseg.samples import connection
 from tests.eseg.test_config import GOOD, LISTEN
 
 Run = Callable[..., Result]

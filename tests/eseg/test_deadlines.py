@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from eseg.deadlines import CONFIRMED_SECONDS, Deadlines, Verdict
-from tests.eseg.samples import connection, ike
+from tests.charon.samples import ike
+from tests.eseg.samples import connection
 from tpkt.pump import ConnectionState
 
 FIRST = connection(id=1, flow="198.18.0.20")

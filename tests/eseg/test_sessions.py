@@ -10,7 +10,8 @@ import pytest
 
 from charon.sas import IkeSa
 from eseg import sessions
-from tests.eseg.samples import child, connection, ike
+from tests.charon.samples import child, ike
+from tests.eseg.samples import connection
 from tpkt.pump import ConnectionInfo, ConnectionState
 from tpkt.sniff import Protocol
 

@@ -15,7 +15,6 @@ network, which leads back everything it does not know (the clients' inner addres
 from __future__ import annotations
 
 import atexit
-from types import TracebackType
 from typing import Self
 
 from tests.lab.netns import Namespace, remove_all, sweep, unique_prefix, veth
@@ -107,8 +106,6 @@ class Topology:
         """Give the network."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from tc_client import report
 from tc_client.cli import main
+from tests.charon import samples
 from tests.tc_client import responder
 from tests.tc_client.conftest import CERTIFICATE
 from tpkt.daemon import api
@@ -151,26 +152,8 @@ UP = msgspec.structs.replace(
     DOWN,
     state="up",
     rung=STANDING,
-    ike_sa=report.Ike(
-        spi_i="0011223344556677",
-        spi_r="8899aabbccddeeff",
-        state="ESTABLISHED",
-        local="192.0.2.2[4500]",
-        remote="198.51.100.2[4500]",
-        local_id="ue@example",
-        remote_id="gw.example",
-        established_seconds=64,
-    ),
-    child_sa=report.Child(
-        spi_in="c1",
-        spi_out="c2",
-        bytes_in=2048,
-        bytes_out=10,
-        packets_in=3,
-        packets_out=1,
-        local_ts=("10.66.0.1/32",),
-        remote_ts=("10.9.0.0/24",),
-    ),
+    ike_sa=report.ike(samples.ike(initiator=True)),
+    child_sa=report.child(samples.child(bytes_in=2048, packets_in=3)),
     inner_addresses=("10.66.0.1",),
     assigned=report.Assigned(dns=("10.9.0.53",), p_cscf=("10.9.0.5",)),
 )

@@ -18,53 +18,13 @@ from charon.nudge import Nudge
 from tc_client import esp as esp_module
 from tc_client.esp import UNKNOWN, Esp
 from tc_client.rungs import Failure, Rung, RungError, Why
+from tests.charon import samples
 from tests.tc_client.play import TCP, UDP
 
 pytestmark = pytest.mark.root
 ANSWERS, SILENT = "127.0.0.53", "192.0.2.53"
-CHILD = ChildSa(
-    unique_id=1,
-    name="tunnel",
-    state="INSTALLED",
-    mode="TUNNEL",
-    encap=True,
-    reqid=1,
-    spi_in="c1",
-    spi_out="c2",
-    bytes_in=0,
-    bytes_out=0,
-    packets_in=0,
-    packets_out=0,
-    use_in=None,
-    use_out=None,
-    install_seconds=1,
-    local_ts=("127.0.0.1/32",),
-    remote_ts=("127.0.0.0/8", "192.0.2.0/24"),
-)
-IKE = IkeSa(
-    unique_id=1,
-    name="tc",
-    state="ESTABLISHED",
-    spi_i="1" * 16,
-    spi_r="2" * 16,
-    local_host="127.0.0.1",
-    local_port=4500,
-    remote_host="198.51.100.2",
-    remote_port=4500,
-    local_id="ue",
-    remote_id="gw",
-    remote_eap_id="",
-    initiator=True,
-    established_seconds=1,
-    local_vips=("127.0.0.1",),
-    remote_vips=(),
-    nat_local=True,
-    nat_remote=True,
-    nat_any=True,
-    tasks_active=(),
-    tasks_queued=(),
-    tasks_passive=(),
-)
+CHILD = samples.child(local_ts=("127.0.0.1/32",), remote_ts=("127.0.0.0/8", "192.0.2.0/24"))
+IKE = samples.ike(initiator=True, local_vips=("127.0.0.1",), remote_vips=())
 
 
 class Held:

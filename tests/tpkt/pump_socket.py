@@ -8,7 +8,6 @@ import socket
 import struct
 import threading
 from ipaddress import ip_address
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from tests.lab.netns import setns
@@ -82,7 +81,5 @@ class PumpSocket:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -32,12 +32,6 @@ PATHS = [
 every_family = pytest.mark.parametrize("path", PATHS)
 
 
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with Topology() as topology:
-        yield topology
-
-
 @pytest.fixture
 def ue(network: Topology) -> Iterator[Namespace]:
     """The client's namespace, with the calling thread inside."""

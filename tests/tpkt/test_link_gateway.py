@@ -22,12 +22,6 @@ FAMILIES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with Topology() as topology:
-        yield topology
-
-
 @pytest.fixture
 def gw(network: Topology) -> Iterator[Namespace]:
     """The gateway's namespace, with the calling thread inside."""

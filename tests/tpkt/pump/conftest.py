@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.tpkt.pump.rig import Network
+from tests.tpkt.pump.rig import Maker, Network, Rig
 from tpkt.link import ClientLink, GatewayLink
 
 
@@ -27,3 +28,13 @@ def gateway_link(network: Network) -> Iterator[GatewayLink]:
 def client_link(network: Network) -> Iterator[ClientLink]:
     with network.client_link() as link:
         yield link
+
+
+@pytest.fixture
+def make(network: Network, gateway_link: GatewayLink) -> Maker:
+    """What starts a gateway's pump; tests of a client's have a `make` of their own."""
+
+    def made(**options: Any) -> Rig:
+        return Rig(network, gateway_link.namespace, "gateway", **options)
+
+    return made

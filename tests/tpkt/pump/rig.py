@@ -15,7 +15,6 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from tests.lab.netns import Namespace, unique_prefix, veth
@@ -59,9 +58,7 @@ class Network:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.ue.delete()
         self.gw.delete()
 
@@ -172,9 +169,7 @@ class Rig:
         self.home.call(self._closing.enter_context, self.pump)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closing.close()
 
     def listen(self, address: str = GW) -> int:

@@ -13,21 +13,12 @@ from typing import Any
 import pytest
 
 from tests.lab.wait import until
-from tests.tpkt.pump.rig import GW, SECONDS, Maker, Network, Rig, esp, ike
+from tests.tpkt.pump.rig import GW, SECONDS, Maker, Rig, esp, ike
 from tpkt.errors import CloseReason
-from tpkt.link import GatewayLink
 from tpkt.pump import ConnectionState, EventKind
 from tpkt.wire import encode
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def make(network: Network, gateway_link: GatewayLink) -> Maker:
-    def made(**options: Any) -> Rig:
-        return Rig(network, gateway_link.namespace, "gateway", **options)
-
-    return made
 
 
 class Bystander:

@@ -11,23 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.tpkt.pump.rig import GW, GW_V6, POOL4, POOL6, UE, UE_V6, Maker, Network, Rig, esp, ike
+from tests.tpkt.pump.rig import GW, GW_V6, POOL4, POOL6, UE, UE_V6, Maker, esp, ike
 from tpkt.errors import CloseReason
-from tpkt.link import GatewayLink
 from tpkt.pump import ConnectionState, EventKind
 from tpkt.sniff import Protocol
 from tpkt.wire import Framing, encode
 
 pytestmark = pytest.mark.root
 UDP_SEGMENT = 103  # linux/udp.h; not in the socket module
-
-
-@pytest.fixture
-def make(network: Network, gateway_link: GatewayLink) -> Maker:
-    def made(**options: Any) -> Rig:
-        return Rig(network, gateway_link.namespace, "gateway", **options)
-
-    return made
 
 
 @pytest.mark.parametrize(

@@ -16,21 +16,12 @@ from typing import Any
 import pytest
 
 from tests.lab.wait import until, until_async
-from tests.tpkt.pump.rig import GW, POOL4, SECONDS, Maker, Network, Rig, esp, ike
+from tests.tpkt.pump.rig import GW, POOL4, SECONDS, Maker, esp, ike
 from tpkt.daemon.tasks import create_task
 from tpkt.errors import CloseReason, MisuseError
-from tpkt.link import GatewayLink
 from tpkt.pump import EventKind, Limits, Pump, PumpConfig, PumpError, PumpEvent
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def make(network: Network, gateway_link: GatewayLink) -> Maker:
-    def made(**options: Any) -> Rig:
-        return Rig(network, gateway_link.namespace, "gateway", **options)
-
-    return made
 
 
 def descriptors() -> set[str]:
