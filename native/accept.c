@@ -169,6 +169,7 @@ static void welcome(struct tp_worker *w, const struct tp_listener *listener, int
         struct tp_conn *conn = tp_conn_open(w, fd, &remote, &local, NULL, true, source, &reason);
         if (conn) {
             conn->wants_introduction = balancer;
+            conn->may_tls = listener->tls;
             return;
         }
         tp_source_settle(w->sources, source);

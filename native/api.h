@@ -50,10 +50,34 @@ struct tp_config {
     uint32_t max_half_per_source;
     uint32_t max_accepts_per_second;
     uint64_t first_bytes_ns;
+    uint64_t handshake_ns;
     uint64_t frame_ns;
     uint64_t ike_ns;
     uint64_t queue_bytes;
     uint64_t worker_queue_bytes;
+};
+
+enum tp_tls_flag {
+    TP_TLS_TRIKESEC = 1, /* ALPN trikesec/1 */
+    TP_TLS_RESUMED = 2,
+    TP_TLS_KERNEL_SEND = 4,
+    TP_TLS_KERNEL_RECEIVE = 8
+};
+
+/* A certificate of ours: DER, one after the other, the gateway's own first; the key as PEM or DER. */
+struct tp_tls_certificate {
+    const uint8_t *chain;
+    size_t chain_size;
+    const uint8_t *key;
+    size_t key_size;
+};
+
+struct tp_tls_server {
+    const struct tp_tls_certificate *certificates; /* the first for clients that name none of these */
+    uint32_t count;
+    uint32_t minimum; /* 0x0303 or 0x0304 */
+    uint32_t tickets; /* 0: every handshake is a full one */
+    uint32_t ktls;    /* 0: the kernel is not asked */
 };
 
 /* What went wrong and where; the caller knows the cure. */
@@ -82,6 +106,9 @@ struct tp_connection_info {
     struct tp_address remote;
     struct tp_address local;
     struct tp_address flow;
+    uint32_t tls_version; /* 0x0303, 0x0304; 0: no TLS, or not yet */
+    uint32_t tls_cipher;  /* IANA's number */
+    uint32_t tls_flags;   /* tp_tls_flag */
     uint64_t since_ns;
     uint64_t last_active_ns;
     uint64_t stream_to_link_bytes;
@@ -102,10 +129,15 @@ struct tp_pump *tp_pump_new(const struct tp_config *config);
 /* 0 or -1. Opens the link's sockets and starts the workers; after -1 only tp_pump_free is left. */
 int tp_pump_start(struct tp_pump *pump, struct tp_error *error);
 
-/* The port bound (`address` may ask for 0), or -1. `balancers` are networks of load balancers, each with its
- * `prefix`: who comes from one of them must begin with a PROXY header, which nobody else may. */
-int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, const struct tp_address *balancers,
-                   size_t balancer_count, struct tp_error *error);
+/* The port bound (`address` may ask for 0), or -1. `tls`: what comes may begin TLS, where that is served.
+ * `balancers` are networks of load balancers, each with its `prefix`: who comes from one of them must begin
+ * with a PROXY header, which nobody else may. */
+int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, uint32_t tls,
+                   const struct tp_address *balancers, size_t balancer_count, struct tp_error *error);
+
+/* 0 or -1, and nothing has changed then. TLS is served with these from the next handshake on (NULL: not at
+ * all); connections that stand keep what they have. Everything is copied. */
+int tp_pump_serve_tls(struct tp_pump *pump, const struct tp_tls_server *server, struct tp_error *error);
 
 /* The connection's id, or 0; `fd` belongs to the pump after success and to the caller otherwise. */
 uint64_t tp_pump_adopt(struct tp_pump *pump, int fd, const struct tp_address *flow, uint32_t protocol,

@@ -52,6 +52,7 @@ def make_builder() -> cffi.FFI:
         include_dirs=["native"],
         extra_compile_args=COMPILE,
         extra_link_args=LINK,
+        libraries=["ssl", "crypto"],
     )
     return builder
 

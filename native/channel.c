@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plain channel: one system call on the connection's TCP socket, and what its failures mean.
+// The plain channel: one system call on the connection's TCP socket, and what its failures mean. The other is
+// tls.c.
 #include "channel.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 
 #include "conn.h"
+#include "tls.h"
 
 static int failed(int number)
 {
@@ -24,6 +26,8 @@ static int failed(int number)
 
 ssize_t tp_channel_read(struct tp_conn *conn, struct iovec *pieces, unsigned count)
 {
+    if (conn->tls)
+        return tp_tls_read(conn->tls, pieces, count);
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
     ssize_t n = recvmsg(conn->fd, &message, MSG_DONTWAIT);
     if (n > 0)
@@ -33,6 +37,8 @@ ssize_t tp_channel_read(struct tp_conn *conn, struct iovec *pieces, unsigned cou
 
 ssize_t tp_channel_write(struct tp_conn *conn, struct iovec *pieces, unsigned count, int flags)
 {
+    if (conn->tls)
+        return tp_tls_write(conn->tls, pieces, count); /* one call ends with a record of its own anyway */
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
     ssize_t n = sendmsg(conn->fd, &message, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
     return n >= 0 ? n : failed(errno);
@@ -40,5 +46,7 @@ ssize_t tp_channel_write(struct tp_conn *conn, struct iovec *pieces, unsigned co
 
 int tp_channel_finish(struct tp_conn *conn)
 {
+    if (conn->tls)
+        return tp_tls_finish(conn->tls);
     return shutdown(conn->fd, SHUT_WR) == 0 ? 0 : failed(errno);
 }

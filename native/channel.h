@@ -2,7 +2,8 @@
 // How the bytes of a connection are read and written: the seam between a stream and what carries it.
 //
 // One answer shape: > 0 bytes, 0 nothing at the moment, < 0 the end: the negative tp_reason (TP_REASON_FIN is
-// the peer's orderly one). Nothing here waits. Must not know frames, queues or deadlines.
+// the peer's orderly one). Nothing here waits. A connection is plain until
+// TLS is put between (conn->tls); the plain way is one system call. Must not know frames, queues or deadlines.
 #ifndef TP_CHANNEL_H
 #define TP_CHANNEL_H
 

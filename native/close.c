@@ -42,6 +42,11 @@ void tp_conn_close(struct tp_worker *w, struct tp_conn *conn, enum tp_reason rea
     if (conn->partial)
         tp_block_give(&w->blocks, conn->partial);
     conn->partial = NULL;
+    if (conn->tls) {
+        tp_count(&w->counters, TP_C_connections_tls, conn->card.tls_version ? (uint64_t)-1 : 0);
+        tp_tls_free(conn->tls);
+        conn->tls = NULL;
+    }
     tp_queue_clear(&conn->queue, &w->blocks, &lost);
     tp_count(&w->counters, TP_C_link_to_stream_closed, lost.frames);
     tp_count(&w->counters, TP_C_closed + reason, 1);

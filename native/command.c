@@ -57,6 +57,7 @@ static bool listen_on(struct tp_worker *worker, const struct tp_command *command
         memcpy(listener->balancers, command->balancers, command->balancer_count * sizeof *command->balancers);
         listener->balancer_count = command->balancer_count;
     }
+    listener->tls = command->may_tls;
     listener->wildcard = memcmp(command->local.bytes, any, sizeof any) == 0;
     if (tp_worker_watch(worker, EPOLL_CTL_ADD, listener->fd, EPOLLIN, &listener->handle) == -1) {
         free(listener->balancers);
@@ -83,6 +84,7 @@ static bool adopt(struct tp_worker *worker, struct tp_command *command)
     if (!conn)
         return false;
     command->id = conn->card.id;
+    conn->may_tls = !client;
     if (client && command->protocol == TP_PROTOCOL_RFC9329 && !send_prefix(command->fd)) {
         tp_conn_close(worker, conn, TP_REASON_IO_ERROR);
         return true;
@@ -93,6 +95,8 @@ static bool adopt(struct tp_worker *worker, struct tp_command *command)
     if (command->leftover_size > 0) {
         memcpy(worker->receive, command->leftover, command->leftover_size);
         tp_stream_take(worker, conn, command->leftover_size);
+        if (conn->tls && conn->fd != -1)
+            tp_stream_readable(worker, conn); /* the handshake that they began */
     }
     return true;
 }
@@ -115,6 +119,10 @@ static bool obey(struct tp_worker *worker, struct tp_command *command)
         return adopt(worker, command);
     case TP_COMMAND_CLOSE:
         return close_connection(worker, command);
+    case TP_COMMAND_TLS:
+        tp_tls_contexts_leave(worker->tls);
+        worker->tls = command->tls;
+        return true;
     case TP_COMMAND_STOP:
         worker->stopping = true;
         return true;

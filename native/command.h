@@ -8,7 +8,15 @@
 
 #include "api.h"
 
-enum tp_command_kind { TP_COMMAND_LISTEN, TP_COMMAND_ADOPT, TP_COMMAND_CLOSE, TP_COMMAND_STOP };
+enum tp_command_kind {
+    TP_COMMAND_LISTEN,
+    TP_COMMAND_ADOPT,
+    TP_COMMAND_CLOSE,
+    TP_COMMAND_TLS,
+    TP_COMMAND_STOP
+};
+
+struct tp_tls_contexts;
 
 struct tp_command {
     enum tp_command_kind kind;
@@ -21,6 +29,8 @@ struct tp_command {
     uint32_t protocol;             /* adopt */
     const uint8_t *leftover;       /* adopt */
     size_t leftover_size;
+    bool may_tls;                  /* listen */
+    struct tp_tls_contexts *tls;   /* tls: what is served from here on, or NULL */
     uint64_t id;           /* close; adopt: the answer */
     enum tp_reason reason; /* close; adopt: why not */
     bool ok;               /* the answer */

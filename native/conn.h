@@ -36,6 +36,9 @@ struct tp_card {
     uint64_t since_ns;
     uint32_t worker, state, protocol;
     struct tp_address remote, local, flow;
+    uint16_t tls_version; /* 0: none, or not yet */
+    uint16_t tls_cipher;
+    uint32_t tls_flags; /* tp_tls_flag */
 };
 
 enum { TP_CARD_WORDS = sizeof(struct tp_card) / 8 };
@@ -62,6 +65,8 @@ struct tp_conn {
     uint8_t head[8];          /* bytes too few to tell the protocol or a frame's length */
     struct tp_block *partial; /* a frame of which the length is known and the rest is not there */
     struct tp_queue queue;
+    struct tp_tls *tls; /* NULL: plain */
+    bool may_tls;       /* its first bytes may begin TLS */
     uint64_t drained; /* while lingering */
 
     struct tp_deadline opening; /* first bytes, then IKE; or lingering */

@@ -47,6 +47,14 @@
     X(link_to_stream_queue_full)        /* dropped: the connection's cap */                       \
     X(link_to_stream_worker_full)       /* dropped: the worker's cap */                           \
     X(link_to_stream_closed)            /* dropped: was queued when its connection closed */      \
+    X(connections_tls)                  /* gauge: their handshake is done */                      \
+    X(tls_begun)                        /* connections that began a handshake */                  \
+    X(tls_established)                                                                            \
+    X(tls_resumed)                      /* of these by a ticket */                                \
+    X(tls_version_1_2)                                                                            \
+    X(tls_version_1_3)                                                                            \
+    X(tls_kernel_send)                  /* of these the kernel encrypts */                        \
+    X(tls_kernel_receive)               /* of these the kernel decrypts */                        \
     X(link_down)                        /* times the link was seen gone and that was told */         \
     X(events_lost)                      /* not told: nobody fetched events in time */
 /* clang-format on */

@@ -15,6 +15,7 @@ struct tp_listener {
     struct tp_handle handle;
     int fd;
     bool wildcard;           /* bound to all addresses: an accepted one's own must be asked for */
+    bool tls;                /* what is accepted may begin TLS */
     struct tp_address local; /* valid when not */
     struct tp_address *balancers; /* networks of load balancers: these, and only these, send PROXY headers */
     size_t balancer_count;

@@ -54,6 +54,7 @@ struct tp_pump *tp_pump_new(const struct tp_config *config)
     bool sources = tp_sources_open(&pump->sources, config->max_half, config->max_half_per_source,
                                    config->max_accepts_per_second) == 0;
     tp_watch_open(&pump->watch, &pump->events);
+    tp_tickets_open(&pump->tickets);
     if (pump->config.name_space && (pump->config.congestion || !config->congestion) && pump->workers &&
         events && sources)
         return pump;
@@ -100,8 +101,8 @@ int tp_pump_start(struct tp_pump *pump, struct tp_error *error)
     return result;
 }
 
-int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, const struct tp_address *balancers,
-                   size_t balancer_count, struct tp_error *error)
+int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, uint32_t tls,
+                   const struct tp_address *balancers, size_t balancer_count, struct tp_error *error)
 {
     int *fds = calloc(pump->config.workers, sizeof *fds);
     if (!fds)
@@ -111,6 +112,7 @@ int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, const
         struct tp_command command = {.kind = TP_COMMAND_LISTEN,
                                      .fd = fds[w],
                                      .local = *address,
+                                     .may_tls = tls != 0,
                                      .balancers = balancers,
                                      .balancer_count = balancer_count};
         command.local.port = (uint16_t)port;
@@ -124,6 +126,29 @@ int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, const
     }
     free(fds);
     return port;
+}
+
+int tp_pump_serve_tls(struct tp_pump *pump, const struct tp_tls_server *server, struct tp_error *error)
+{
+    unsigned made = 0, workers = pump->config.workers;
+    struct tp_tls_contexts **contexts = calloc(workers, sizeof(struct tp_tls_contexts *));
+    if (!contexts)
+        return tp_fail(error, ENOMEM, "TLS: cannot get memory for %u workers", workers);
+    for (; server && made < workers; made++) {
+        contexts[made] = tp_tls_contexts_new(server, &pump->tickets, error);
+        if (!contexts[made])
+            break;
+    }
+    bool all = !server || made == workers;
+    for (unsigned w = 0; w < workers; w++) {
+        struct tp_command command = {.kind = TP_COMMAND_TLS, .tls = contexts[w]};
+        if (all)
+            tp_worker_ask(&pump->workers[w], &command);
+        else
+            tp_tls_contexts_leave(contexts[w]);
+    }
+    free(contexts);
+    return all ? 0 : -1;
 }
 
 /* The worker whose socket gets what charon sends to `flow`. */
@@ -249,6 +274,7 @@ void tp_pump_free(struct tp_pump *pump)
         tp_worker_close(&pump->workers[pump->opened - 1]);
     free(pump->workers);
     tp_watch_close(&pump->watch);
+    tp_tickets_close(&pump->tickets);
     tp_sources_close(&pump->sources);
     tp_events_close(&pump->events);
     free((char *)(uintptr_t)pump->config.name_space);

@@ -12,6 +12,7 @@ struct tp_pump {
     struct tp_events events;
     struct tp_sources sources;
     struct tp_watch watch;
+    struct tp_tickets tickets;
     _Atomic uint32_t open;                           /* connections of all workers */
     _Atomic uint32_t next_worker;                    /* for adopted connections that fit any */
     _Atomic uint64_t limit_told_at[TP_REASON_COUNT]; /* TP_EVENT_LIMIT: once a second and reason */

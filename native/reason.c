@@ -29,6 +29,13 @@ static const char *const reasons[TP_REASON_COUNT] = {
     [TP_REASON_REPLACED] = "replaced",
     [TP_REASON_NO_PROXY_HEADER] = "no_proxy_header",
     [TP_REASON_BAD_PROXY_HEADER] = "bad_proxy_header",
+    [TP_REASON_TLS_TIMEOUT] = "tls_timeout",
+    [TP_REASON_TLS_NOTHING_SHARED] = "tls_nothing_shared",
+    [TP_REASON_TLS_CERTIFICATE_REFUSED] = "tls_certificate_refused",
+    [TP_REASON_TLS_ALERT] = "tls_alert",
+    [TP_REASON_TLS_GARBAGE] = "tls_garbage",
+    [TP_REASON_TLS_PROTOCOL] = "tls_protocol",
+    [TP_REASON_TLS_TRUNCATED] = "tls_truncated",
 };
 
 static const char *const protocols[TP_PROTOCOL_COUNT] = {

@@ -3,6 +3,7 @@
 // in them handed to the sink in runs. A connection keeps only what is incomplete: up to six bytes in itself,
 // or the begun frame in a borrowed block, which the next read continues in place.
 #include "channel.h"
+#include "tls.h"
 #include "worker.h"
 
 enum {
@@ -202,13 +203,15 @@ static void ended(struct tp_worker *w, struct tp_conn *conn, enum tp_reason reas
     tp_conn_close(w, conn, reason);
 }
 
-void tp_stream_readable(struct tp_worker *w, struct tp_conn *conn)
+static void read_once(struct tp_worker *w, struct tp_conn *conn)
 {
     if (conn->wants_introduction) {
         tp_stream_introduce(w, conn);
         return;
     }
     ssize_t n = receive(w, conn);
+    if (conn->tls && n >= 0 && !tp_stream_secured(w, conn))
+        return;
     if (n == 0)
         return;
     if (n < 0) {
@@ -228,4 +231,13 @@ void tp_stream_readable(struct tp_worker *w, struct tp_conn *conn)
         conn->head_length = 0;
         tp_stream_take(w, conn, size);
     }
+}
+
+void tp_stream_readable(struct tp_worker *w, struct tp_conn *conn)
+{
+    do
+        read_once(w, conn);
+    while (conn->tls && conn->fd != -1 && tp_tls_pending(conn->tls));
+    if (conn->tls && conn->fd != -1 && tp_tls_wants_write(conn->tls))
+        tp_stream_want_write(w, conn, true);
 }

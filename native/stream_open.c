@@ -62,7 +62,8 @@ bool tp_stream_identified(struct tp_worker *w, struct tp_conn *conn, enum tp_pro
 
 void tp_stream_open(struct tp_worker *w, struct tp_conn *conn, uint8_t *at, size_t size)
 {
-    int protocol = tp_recognise(at, size, false);
+    int protocol = conn->card.tls_flags & TP_TLS_TRIKESEC ? TP_PROTOCOL_TPKT /* said by ALPN */
+                                                          : tp_recognise(at, size, conn->tls != NULL);
     if (protocol == 0) {
         memcpy(conn->head, at, size);
         conn->head_length = (uint8_t)size;
@@ -73,6 +74,8 @@ void tp_stream_open(struct tp_worker *w, struct tp_conn *conn, uint8_t *at, size
         tp_conn_close(w, conn, tp_reason_of(protocol));
         return;
     }
+    if (protocol == TP_PROTOCOL_TLS && tp_stream_secure(w, conn, at, size))
+        return;
     if (!tp_stream_identified(w, conn, (enum tp_protocol)protocol))
         return;
     size_t opening = protocol == TP_PROTOCOL_RFC9329 ? TP_SNIFF_ENOUGH : 0; /* its prefix is no frame */

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include "channel.h"
+#include "tls.h"
 #include "worker.h"
 
 enum { PIECES = 1024 }; /* what one sendmsg takes: UIO_MAXIOV */
@@ -56,7 +57,7 @@ void tp_stream_offer(struct tp_worker *w, struct tp_conn *conn, const uint8_t *d
     conn->batch_last = w->item_count++;
 }
 
-static void want_write(struct tp_worker *w, struct tp_conn *conn, bool wanted)
+void tp_stream_want_write(struct tp_worker *w, struct tp_conn *conn, bool wanted)
 {
     if (conn->wants_write == wanted)
         return;
@@ -102,7 +103,7 @@ static void enqueue(struct tp_worker *w, struct tp_conn *conn, int32_t at, uint3
     count_dropped(w, conn, TP_C_link_to_stream_queue_full, dropped.frames);
     tp_write(&conn->stat[TP_STAT_QUEUED], conn->queue.bytes);
     if (conn->fd != -1 && !tp_queue_empty(&conn->queue))
-        want_write(w, conn, true);
+        tp_stream_want_write(w, conn, true);
 }
 
 /* Straight from the receive buffer; gives the first item that did not go out whole, -1 when all did or the
@@ -159,6 +160,8 @@ void tp_stream_flush(struct tp_worker *w)
             rest = write_items(w, conn, &written);
         if (rest != -1)
             enqueue(w, conn, rest, written);
+        if (conn->fd != -1 && conn->tls && tp_tls_wants_write(conn->tls))
+            tp_stream_want_write(w, conn, true);
         conn->batch_first = conn->batch_last = -1;
     }
     w->item_count = 0;
@@ -168,8 +171,13 @@ void tp_stream_writable(struct tp_worker *w, struct tp_conn *conn)
 {
     struct iovec pieces[PIECES];
     struct tp_tally done = {0};
+    if (conn->tls && tp_tls_wants_write(conn->tls)) {
+        tp_stream_readable(w, conn); /* a handshake's own bytes go out by reading on */
+        if (conn->fd == -1)
+            return;
+    }
     unsigned count = tp_queue_gather(&conn->queue, pieces, PIECES, TP_RECEIVE_BYTES);
-    if (count > 0) {
+    if (count > 0 || conn->tls) {
         ssize_t n = write_pieces(w, conn, pieces, count);
         if (n == -1)
             return;
@@ -177,6 +185,6 @@ void tp_stream_writable(struct tp_worker *w, struct tp_conn *conn)
         count_done(w, conn, &done);
         tp_write(&conn->stat[TP_STAT_QUEUED], conn->queue.bytes);
     }
-    if (tp_queue_empty(&conn->queue))
-        want_write(w, conn, false);
+    if (tp_queue_empty(&conn->queue) && !(conn->tls && tp_tls_wants_write(conn->tls)))
+        tp_stream_want_write(w, conn, false);
 }

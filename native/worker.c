@@ -44,6 +44,7 @@ int tp_worker_open(struct tp_worker *w, struct tp_pump *pump, unsigned index, st
     tp_commands_open(&w->commands);
     tp_blocks_open(&w->blocks, config->worker_queue_bytes);
     tp_deadlines_open(&w->first_bytes, config->first_bytes_ns);
+    tp_deadlines_open(&w->handshake, config->handshake_ns);
     tp_deadlines_open(&w->ike, config->ike_ns);
     tp_deadlines_open(&w->frame, config->frame_ns);
     tp_deadlines_open(&w->lingering, linger);
@@ -56,9 +57,10 @@ int tp_worker_open(struct tp_worker *w, struct tp_pump *pump, unsigned index, st
         tp_worker_watch(w, EPOLL_CTL_ADD, w->wake_fd, EPOLLIN, &w->wake) == -1)
         return tp_fail(error, errno, "worker %u: cannot open its descriptors", index);
     w->receiver = tp_receiver_new();
+    w->record = malloc(TP_TLS_RECORD);
     w->items = malloc(TP_BATCH_ITEMS * sizeof *w->items);
     w->receive = mmap(NULL, TP_RECEIVE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!w->receiver || !w->items || w->receive == MAP_FAILED ||
+    if (!w->receiver || !w->items || !w->record || w->receive == MAP_FAILED ||
         tp_conns_open(&w->conns, index, config->max_connections) == -1 ||
         tp_flows_open(&w->flows, config, index) == -1)
         return tp_fail(error, ENOMEM, "worker %u: cannot get its memory", index);
@@ -69,6 +71,7 @@ static uint64_t earliest(const struct tp_worker *w)
 {
     const uint64_t times[] = {
         tp_deadlines_next(&w->first_bytes),
+        tp_deadlines_next(&w->handshake),
         tp_deadlines_next(&w->ike),
         tp_deadlines_next(&w->frame),
         tp_deadlines_next(&w->lingering),
@@ -107,6 +110,8 @@ static void expire(struct tp_worker *w)
     struct tp_deadline *d;
     while ((d = tp_deadlines_expired(&w->first_bytes, w->now)))
         tp_conn_close(w, opening_of(d), TP_REASON_FIRST_BYTES_TIMEOUT);
+    while ((d = tp_deadlines_expired(&w->handshake, w->now)))
+        tp_conn_close(w, opening_of(d), TP_REASON_TLS_TIMEOUT);
     while ((d = tp_deadlines_expired(&w->ike, w->now)))
         tp_conn_close(w, opening_of(d), TP_REASON_IKE_TIMEOUT);
     while ((d = tp_deadlines_expired(&w->frame, w->now)))
@@ -224,6 +229,8 @@ void tp_worker_close(struct tp_worker *w)
     tp_blocks_close(&w->blocks);
     tp_receiver_free(w->receiver);
     free(w->items);
+    free(w->record);
+    tp_tls_contexts_leave(w->tls);
     if (w->receive != MAP_FAILED)
         munmap(w->receive, TP_RECEIVE_BYTES);
     tp_commands_close(&w->commands);

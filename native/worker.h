@@ -16,6 +16,7 @@
 #include "link_sink.h"
 #include "listener.h"
 #include "source.h"
+#include "tls.h"
 
 enum {
     /* Read from one stream in one turn, and written to one. Half of it costs a tenth of the speed of a single
@@ -50,7 +51,7 @@ struct tp_worker {
     struct tp_conn *closed; /* slots to recycle at the end of the turn: an event may still point to one */
     struct tp_flows flows;
     struct tp_blocks blocks;
-    struct tp_deadlines first_bytes, ike, frame, lingering;
+    struct tp_deadlines first_bytes, handshake, ike, frame, lingering;
 
     struct tp_link link;
     struct tp_receiver *receiver;
@@ -58,6 +59,8 @@ struct tp_worker {
     struct tp_sink *sink;
 
     uint8_t *receive; /* TP_RECEIVE_BYTES */
+    struct tp_tls_contexts *tls; /* NULL: TLS is not served */
+    uint8_t *record;             /* TP_TLS_RECORD: where frames become one record */
     struct tp_item *items;
     int32_t item_count;
     struct tp_conn *batch; /* connections with items */
@@ -99,12 +102,19 @@ void tp_stream_open(struct tp_worker *worker, struct tp_conn *conn, uint8_t *at,
 /* The protocol of a connection is known. False when that closed it or it lingers: nothing more to read. */
 bool tp_stream_identified(struct tp_worker *worker, struct tp_conn *conn, enum tp_protocol protocol);
 
+/* stream_tls.c: TLS begins with these bytes, on the gateway's side. False where it is not served. */
+bool tp_stream_secure(struct tp_worker *worker, struct tp_conn *conn, const uint8_t *at, size_t size);
+/* The TLS channel was read from: a handshake that is done now is told. False when that ended the connection. */
+bool tp_stream_secured(struct tp_worker *worker, struct tp_conn *conn);
+
 /* stream_out.c: a sink's datagrams into a stream. `data` must stay until tp_stream_flush. An IKE message that
  * came without its marker gets one when `add_marker` is set. */
 void tp_stream_offer(struct tp_worker *worker, struct tp_conn *conn, const uint8_t *data, uint32_t size,
                      enum tp_kind kind, bool add_marker);
 void tp_stream_flush(struct tp_worker *worker);
 void tp_stream_writable(struct tp_worker *worker, struct tp_conn *conn);
+/* Whether epoll is to tell when the socket takes bytes. */
+void tp_stream_want_write(struct tp_worker *worker, struct tp_conn *conn, bool wanted);
 
 /* link_in.c: the link has datagrams. */
 void tp_link_readable(struct tp_worker *worker, struct tp_link_socket *socket);

@@ -44,6 +44,13 @@ class CloseReason(enum.StrEnum):
     REPLACED = enum.auto()
     NO_PROXY_HEADER = enum.auto()
     BAD_PROXY_HEADER = enum.auto()
+    TLS_TIMEOUT = enum.auto()
+    TLS_NOTHING_SHARED = enum.auto()
+    TLS_CERTIFICATE_REFUSED = enum.auto()
+    TLS_ALERT = enum.auto()
+    TLS_GARBAGE = enum.auto()
+    TLS_PROTOCOL = enum.auto()
+    TLS_TRUNCATED = enum.auto()
 
     @property
     def sentence(self) -> str:
@@ -78,6 +85,13 @@ _SENTENCES = {
     CloseReason.REPLACED: "a newer connection took over its flow",
     CloseReason.NO_PROXY_HEADER: "a load balancer sent no PROXY header before its client's bytes",
     CloseReason.BAD_PROXY_HEADER: "a load balancer's PROXY header was broken or unfinished",
+    CloseReason.TLS_TIMEOUT: "the TLS handshake was not finished in time",
+    CloseReason.TLS_NOTHING_SHARED: "no TLS version, cipher, group or application protocol suits both ends",
+    CloseReason.TLS_CERTIFICATE_REFUSED: "the peer refused our certificate",
+    CloseReason.TLS_ALERT: "the peer ended TLS with an alert",
+    CloseReason.TLS_GARBAGE: "bytes that are no TLS came where TLS was begun",
+    CloseReason.TLS_PROTOCOL: "the peer broke the rules of TLS",
+    CloseReason.TLS_TRUNCATED: "the peer closed the connection without the good-bye of TLS",
 }
 
 

@@ -8,6 +8,7 @@ from tpkt.pump.config import Limits, PumpConfig
 from tpkt.pump.errors import PumpError
 from tpkt.pump.events import ConnectionInfo, ConnectionState, EventKind, PumpEvent
 from tpkt.pump.face import Pump
+from tpkt.pump.tls import TlsCertificate, TlsInfo, TlsServer
 
 __all__ = [
     "ConnectionInfo",
@@ -18,4 +19,7 @@ __all__ = [
     "PumpConfig",
     "PumpError",
     "PumpEvent",
+    "TlsCertificate",
+    "TlsInfo",
+    "TlsServer",
 ]

@@ -28,6 +28,7 @@ class Limits:
     half_identified_per_source: int = 64  # of one IPv4 address or one IPv6 /64
     accepts_per_second_per_source: int = 200  # with a second's worth of burst; 0 = off
     first_bytes_seconds: float = 10.0
+    handshake_seconds: float = 10.0  # of TLS, from its first byte
     frame_seconds: float = 30.0  # from a frame's first byte to its last
     ike_seconds: float = 10.0  # gateway: until charon has answered an IKE message; 0 = off
     queue_bytes: int = 262_144  # waiting for one connection, in memory really taken
@@ -40,6 +41,7 @@ class Limits:
         _within("half_identified_per_source", self.half_identified_per_source, 1, MAX_CONNECTIONS)
         _within("accepts_per_second_per_source", self.accepts_per_second_per_source, 0, 1_000_000)
         _within("first_bytes_seconds", self.first_bytes_seconds, 0.01, 86_400)
+        _within("handshake_seconds", self.handshake_seconds, 0.01, 86_400)
         _within("frame_seconds", self.frame_seconds, 0.01, 86_400)
         if self.ike_seconds != 0:
             _within("ike_seconds", self.ike_seconds, 0.01, 86_400)

@@ -11,6 +11,7 @@ import dataclasses
 import enum
 
 from tpkt.errors import CloseReason
+from tpkt.pump.tls import TlsInfo
 from tpkt.sniff import Protocol
 
 
@@ -71,3 +72,4 @@ class ConnectionInfo:
     link_to_stream_esp_frames: int
     queued_bytes: int
     dropped: int  # datagrams of either direction that it lost here
+    tls: TlsInfo | None = None  # None: plain, or its handshake is not done

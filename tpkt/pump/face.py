@@ -23,6 +23,7 @@ from tpkt.pump.config import PumpConfig
 from tpkt.pump.errors import PumpError
 from tpkt.pump.events import ConnectionInfo, PumpEvent
 from tpkt.pump.native import ffi, lib
+from tpkt.pump.tls import TlsServer
 from tpkt.sniff import Protocol
 
 _ADOPTABLE = {
@@ -97,18 +98,39 @@ class Pump:
         """Close."""
         self.close()
 
-    def listen(self, address: str, port: int, *, balancers: Sequence[IPv4Network | IPv6Network] = ()) -> int:
+    def listen(
+        self,
+        address: str,
+        port: int,
+        *,
+        tls: bool = True,
+        balancers: Sequence[IPv4Network | IPv6Network] = (),
+    ) -> int:
         """Accept connections on `address` (IPv6 ones on IPv6 only); give the port, for 0 the one chosen.
 
         Who comes from one of the networks `balancers` must begin with a PROXY header, which says who the
         client really is; from everybody else such a header is an unknown protocol.
+        With `tls` what arrives there may begin TLS, once serve_tls() has said with which certificates.
         """
         where = native.native_address(address, port)
         networks = native.native_networks(balancers)
         error = ffi.new("struct tp_error *")
         with self._lock:
-            result = lib.tp_pump_listen(self._running(), where, networks, len(networks), error)
+            result = lib.tp_pump_listen(self._running(), where, tls, networks, len(networks), error)
         return native.check(result, -1, error)
+
+    def serve_tls(self, server: TlsServer | None) -> None:
+        """Serve TLS with these certificates from now on (None: not any more); for gateways.
+
+        Connections that stand keep what they were given. On PumpError what was served before still is.
+        """
+        if self.config.role == "client":
+            raise MisuseError("serve_tls: a client serves nobody")
+        error = ffi.new("struct tp_error *")
+        made, kept = (ffi.NULL, []) if server is None else native.native_tls_server(server)
+        with self._lock:
+            native.check(lib.tp_pump_serve_tls(self._running(), made, error), -1, error)
+        del kept  # the pump has copies
 
     def adopt(
         self,

@@ -17,6 +17,7 @@ from tpkt.errors import CloseReason, MisuseError
 from tpkt.pump.config import PumpConfig
 from tpkt.pump.errors import PumpError
 from tpkt.pump.events import ConnectionInfo, ConnectionState, EventKind, PumpEvent
+from tpkt.pump.tls import CIPHERS, VERSIONS, TlsInfo, TlsServer
 from tpkt.sniff import Protocol
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "native_address",
     "native_config",
     "native_networks",
+    "native_tls_server",
 ]
 
 # Shared by order with enum tp_reason, tp_protocol, tp_event_kind and tp_state.
@@ -107,6 +109,7 @@ def native_config(config: PumpConfig, event_fd: int) -> tuple[Any, list[Any]]:
     made.max_half_per_source = limits.half_identified_per_source
     made.max_accepts_per_second = limits.accepts_per_second_per_source
     made.first_bytes_ns = int(limits.first_bytes_seconds * _SECOND)
+    made.handshake_ns = int(limits.handshake_seconds * _SECOND)
     made.frame_ns = int(limits.frame_seconds * _SECOND)
     made.ike_ns = int(limits.ike_seconds * _SECOND)
     made.queue_bytes = limits.queue_bytes
@@ -166,7 +169,41 @@ def connection_info(native: Any) -> ConnectionInfo:
         link_to_stream_esp_frames=int(native.link_to_stream_esp_frames),
         queued_bytes=int(native.queued_bytes),
         dropped=int(native.dropped),
+        tls=_tls_info(native) if native.tls_version else None,
     )
+
+
+def _tls_info(native: Any) -> TlsInfo:
+    flags = int(native.tls_flags)
+    cipher = int(native.tls_cipher)
+    return TlsInfo(
+        version=VERSIONS[native.tls_version],
+        cipher=CIPHERS.get(cipher, f"{cipher:#06x}"),
+        trikesec=bool(flags & lib.TP_TLS_TRIKESEC),
+        resumed=bool(flags & lib.TP_TLS_RESUMED),
+        kernel_send=bool(flags & lib.TP_TLS_KERNEL_SEND),
+        kernel_receive=bool(flags & lib.TP_TLS_KERNEL_RECEIVE),
+    )
+
+
+def native_tls_server(server: TlsServer) -> tuple[Any, list[Any]]:
+    """Make a struct tp_tls_server, and what must live as long as it does."""
+    count = len(server.certificates)
+    certificates = ffi.new("struct tp_tls_certificate[]", count)
+    kept = [certificates]
+    for to, certificate in zip(certificates, server.certificates, strict=True):
+        chain = ffi.from_buffer(b"".join(certificate.chain))
+        key = ffi.from_buffer(certificate.key)
+        to.chain, to.chain_size = chain, len(chain)
+        to.key, to.key_size = key, len(key)
+        kept += [chain, key]
+    made = ffi.new("struct tp_tls_server *")
+    made.certificates = certificates
+    made.count = count
+    made.minimum = next(number for number, name in VERSIONS.items() if name == f"TLSv{server.minimum}")
+    made.tickets = server.tickets
+    made.ktls = server.ktls
+    return made, kept
 
 
 def out_of_memory() -> PumpError:

@@ -96,7 +96,7 @@ class Peer:
     ) -> None:
         """`tell` gives what a failure's message says of the pump."""
         self.socket = sock
-        self._tell = tell
+        self.tell = tell
         self.socket.settimeout(SECONDS)
         self.framing = framing
         self._decoder = Decoder(framing)
@@ -120,9 +120,9 @@ class Peer:
             try:
                 data = self.socket.recv(1 << 16)
             except TimeoutError:
-                raise TimeoutError(f"nothing from the pump, which counts {self._tell()}") from None
+                raise TimeoutError(f"nothing from the pump, which counts {self.tell()}") from None
             if not data:
-                raise EOFError(f"the pump has closed the connection; it counts {self._tell()}")
+                raise EOFError(f"the pump has closed the connection; it counts {self.tell()}")
             self._decoder.feed(data)
 
     def read_all(self) -> bytes:
