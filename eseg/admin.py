@@ -24,9 +24,11 @@ from eseg.report import LinkStatus, Listener, SessionList, Status, pump_status
 from eseg.sessions import Session, join, protocols
 from eseg.state import state_of
 from eseg.strongswan import Strongswan
+from eseg.tls import server_of, status_of
 from tpkt.daemon import api, tasks
 from tpkt.daemon.configfile import ConfigError
 from tpkt.link import GatewayLink
+from tpkt.pump import PumpError
 
 logger = logging.getLogger(__name__)
 # Sections whose change would mean another link, other sockets or another charon.
@@ -72,7 +74,7 @@ class Admin:
         """Tell how everything is."""
         charon = await self._strongswan.status()
         troubles = tuple(await asyncio.to_thread(self._link.check))
-        config = self.config
+        config, counters = self.config, self._pump.counters()
         return Status(
             instance=config.gateway.instance,
             version=version("trikesec"),
@@ -81,7 +83,10 @@ class Admin:
             config=str(self._loaded.path),
             config_hash=config.fingerprint(),
             healthy=self._strongswan.healthy and self._front.link_works,
-            listeners=tuple(Listener(listen.address, listen.port) for listen in config.listen),
+            listeners=tuple(
+                Listener(listen.address, listen.port, tls=config.tls is not None and listen.tls == "allowed")
+                for listen in config.listen
+            ),
             link=LinkStatus(
                 device=config.link.device,
                 namespace=self._link.namespace,
@@ -90,7 +95,8 @@ class Admin:
                 troubles=troubles,
             ),
             charon=charon,
-            pump=pump_status(self._pump.counters(), workers_of(config)),
+            pump=pump_status(counters, workers_of(config)),
+            tls=status_of(self._loaded, counters),
             deadlines=dict(self._reaper.counts),
         )
 
@@ -120,8 +126,14 @@ class Admin:
             fixed = [name for name in FIXED if getattr(loaded.config, name) != getattr(self.config, name)]
             if fixed:
                 raise api.ApiError(f"{', '.join(fixed)} changed; restart the gateway to apply this")
-            await self._strongswan.apply(state_of(loaded))
-        except (ConfigError, CharonError) as error:
+            # In this order, since the second is the one that can still be refused, and the first be put back.
+            self._front.serve_tls(server_of(loaded))
+            try:
+                await self._strongswan.apply(state_of(loaded))
+            except CharonError:
+                self._front.serve_tls(server_of(self._loaded))
+                raise
+        except (ConfigError, CharonError, PumpError) as error:
             raise api.ApiError(f"not reloaded, the old configuration holds: {error}") from error
         self._loaded, self.config = loaded, loaded.config
         logger.info("reloaded %s, configuration %s", loaded.path, self.config.fingerprint())

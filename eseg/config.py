@@ -43,12 +43,30 @@ class Listen(Section, frozen=True, kw_only=True):
 
     address: str
     port: Port = 80
+    tls: Literal["allowed", "never"] = "allowed"
     proxy_protocol_from: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
 
     @property
     def balancers(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The networks of load balancers; `eseg.validate` has seen that they are some."""
         return tuple(ip_network(network) for network in self.proxy_protocol_from)
+
+
+class TlsCertificate(Section, frozen=True, kw_only=True):
+    """A certificate for clients that come in TLS, for the names that are in it."""
+
+    cert: str
+    key: str
+    chain: tuple[str, ...] = ()
+
+
+class Tls(Section, frozen=True, kw_only=True):
+    """TLS on the listeners that allow it; the first certificate is for clients that name none."""
+
+    minimum: Literal["1.2", "1.3"] = "1.2"
+    tickets: bool = True
+    kernel: Literal["auto", "off"] = "auto"
+    certificate: Annotated[tuple[TlsCertificate, ...], Meta(min_length=1, max_length=64)]
 
 
 class Link(Section, frozen=True, kw_only=True):
@@ -144,6 +162,7 @@ class Limits(Section, frozen=True, kw_only=True):
     half_identified_per_source: Count = 64
     accepts_per_second_per_source: CountOrOff = 200
     first_bytes_seconds: Seconds = 10.0
+    handshake_seconds: Seconds = 10.0
     frame_seconds: Seconds = 30.0
     ike_seconds: SecondsOrOff = 10.0
     queue_bytes: Annotated[int, Meta(ge=65_536, le=1 << 30)] = 262_144
@@ -156,6 +175,7 @@ class Config(Section, frozen=True, kw_only=True):
 
     gateway: Gateway = Gateway()
     listen: Annotated[tuple[Listen, ...], Meta(min_length=1)]
+    tls: Tls | None = None
     link: Link = Link()
     charon: Charon = Charon()
     connection: tuple[Connection, ...] = ()

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from eseg.config import Config, Connection
+from eseg.config import Config, Connection, TlsCertificate
+from eseg.tlskey import unfit
 from tpkt.daemon import certificates
 from tpkt.daemon.certificates import der
 from tpkt.daemon.configfile import ConfigError
@@ -33,6 +34,8 @@ class Material:
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
     settings: str = field(default="", repr=False)  # may hold secrets of servers
     passwords: dict[str, bytes] = field(default_factory=dict, repr=False)
+    # Of TLS, in the order of the configuration: chain and key of each certificate.
+    tls: list[tuple[tuple[bytes, ...], bytes]] = field(default_factory=list, repr=False)
     warnings: list[ConfigError] = field(default_factory=list)
 
 
@@ -49,6 +52,8 @@ class Reader:
         for index, connection in enumerate(self._config.connection):
             self._local(f"connection[{index}].local", connection)
             self._remote(f"connection[{index}].remote", connection)
+        for index, certificate in enumerate(self._config.tls.certificate if self._config.tls else ()):
+            self._tls(f"tls.certificate[{index}]", certificate)
         for index, user in enumerate(self._config.user):
             self._material.passwords[user.id] = self._files.secret(f"user[{index}]", user)
         return dataclasses.replace(self._material, settings=self._settings())
@@ -78,6 +83,24 @@ class Reader:
             chain += certificates.load(files, f"{key}.chain[{index}]", name)
         self._material.certs[connection.name] = tuple(der(certificate) for certificate in chain)
         self._material.keys[connection.name] = private
+
+    def _tls(self, key: str, own: TlsCertificate) -> None:
+        files = self._files
+        chain = certificates.load(files, f"{key}.cert", own.cert)
+        private = certificates.private_key(files, f"{key}.key", own.key, own.cert, chain[0])
+        why = unfit(chain[0].public_key())
+        if why:
+            cure = "use a P-256, P-384 or Ed25519 key, or RSA of 2048 bits"
+            files.refuse(f"{key}.cert", f"{own.cert} has {why}: no TLS client would take it", cure)
+        if not certificates.names(chain[0]):
+            cure = (
+                "have it issued with subjectAltName: clients look for the gateway's name there and only there"
+            )
+            files.warn(f"{key}.cert", f"{own.cert} carries no name", cure)
+        certificates.warn_of_dates(files, f"{key}.cert", own.cert, chain[0], "clients will refuse it")
+        for index, name in enumerate(own.chain):
+            chain += certificates.load(files, f"{key}.chain[{index}]", name)
+        self._material.tls.append((tuple(der(certificate) for certificate in chain), private))
 
     def _remote(self, key: str, connection: Connection) -> None:
         remote, files = connection.remote, self._files

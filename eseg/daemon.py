@@ -30,6 +30,7 @@ from eseg.reaper import Reaper
 from eseg.state import state_of
 from eseg.strongswan import Strongswan
 from eseg.systemd import notify
+from eseg.tls import server_of
 from tpkt.daemon import api, runtime, tasks
 from tpkt.daemon.configfile import ConfigError
 from tpkt.daemon.rights import RightsError
@@ -117,7 +118,7 @@ class Gateway:
         stack.push_async_callback(tasks.whole, link.down)
         await tasks.whole(link.up)
         try:
-            front = stack.enter_context(Front(config, link.namespace))
+            front = stack.enter_context(Front(config, link.namespace, server_of(loaded)))
         except MisuseError as error:
             # Limits of the pump that depend on this machine: a small pool and many cores.
             raise ConfigError(loaded.path, "link", str(error), "or set gateway.workers") from error

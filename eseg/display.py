@@ -30,6 +30,7 @@ def status(answer: Json) -> None:
         *(("", trouble) for trouble in link["troubles"]),
         ("charon", f"{since} ({charon['mode']}, {charon['version']}, restarts: {charon['restarts']})"),
         *([("", charon["reason"])] if charon["reason"] else []),
+        *_tls(answer["tls"]),
         ("ESP", f"{charon['esp']}: {charon['esp_reason']}"),
         (
             "IKE_SAs",
@@ -52,6 +53,16 @@ def status(answer: Json) -> None:
     _counted("Connections closed", ("reason", "count", "that is"), closed)
     _counted("Datagrams lost", ("cause", "count"), pump["dropped"].items())
     _counted("Recognised", ("protocol", "count"), pump["identified"].items())
+
+
+def _tls(tls: Json | None) -> Iterable[tuple[str, str]]:
+    if tls is None:
+        return
+    tickets = f"{tls['resumed']} by ticket" if tls["tickets"] else "tickets off"
+    yield "TLS", f"{tls['minimum']} or later, {tls['open']} open, {tls['established']} handshakes, {tickets}"
+    for one in tls["certificates"]:
+        yield "", f"{', '.join(one['names']) or 'no name'} until {one['not_after'][:10]}"
+    yield "", f"kernel TLS: {'yes' if tls['kernel'] else 'no'}, {tls['kernel_reason']}"
 
 
 def _counted(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -77,7 +88,12 @@ def _session(session: Json) -> Sequence[object]:
     up, down = (sum(child[f"bytes_{way}"] for child in children) for way in ("in", "out"))
     return (
         "\n".join([client, (ike["eap_id"] or ike["remote_id"]) if ike else "nobody yet"]),
-        "\n".join([session["protocol"], "" if seconds is None else human_seconds(seconds)]),
+        "\n".join(
+            [
+                f"{session['protocol']}{' in TLS' if stream and stream['tls'] else ''}",
+                "" if seconds is None else human_seconds(seconds),
+            ]
+        ),
         "\n".join([*(session["inner"] or ("–",)), session["flow"] or ""]),
         f"{human_bytes(up)}\n{human_bytes(down)}",
         f"#{ike['unique_id']}\n{ike['state'].lower()}" if ike else None,

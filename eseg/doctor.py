@@ -152,6 +152,7 @@ LOOKS: tuple[Callable[[Machine], Iterator[Check]], ...] = (
     machine.forwarding,
     machine.reverse_path,
     machine.congestion,
+    machine.kernel_tls,
     machine.offload,
     machine.descriptors,
     machine.capacity,

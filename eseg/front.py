@@ -15,7 +15,7 @@ from typing import Self
 
 from eseg.config import Config
 from eseg.ranges import port_text
-from tpkt.pump import EventKind, Limits, Pump, PumpConfig, PumpEvent
+from tpkt.pump import EventKind, Limits, Pump, PumpConfig, PumpError, PumpEvent, TlsServer
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ def pump_config(config: Config, namespace: str) -> PumpConfig:
             half_identified_per_source=limits.half_identified_per_source,
             accepts_per_second_per_source=limits.accepts_per_second_per_source,
             first_bytes_seconds=limits.first_bytes_seconds,
+            handshake_seconds=limits.handshake_seconds,
             frame_seconds=limits.frame_seconds,
             ike_seconds=limits.ike_seconds,
             queue_bytes=limits.queue_bytes,
@@ -80,21 +81,31 @@ def pump_config(config: Config, namespace: str) -> PumpConfig:
 class Front:
     """A running pump with its listeners; a context manager."""
 
-    def __init__(self, config: Config, namespace: str) -> None:
+    def __init__(self, config: Config, namespace: str, tls: TlsServer | None = None) -> None:
         """Prepare; nothing is open before entering the context."""
-        self._config = config
+        self._config, self._tls = config, tls
         self.pump = Pump(pump_config(config, namespace))
         self._refused = False  # what the pump last said of the link
 
     def __enter__(self) -> Self:
         """Start the workers. Raises PumpError with nothing left open."""
         self.pump.start()
+        try:
+            self.serve_tls(self._tls)
+        except PumpError:
+            self.pump.close()
+            raise
         return self
+
+    def serve_tls(self, tls: TlsServer | None) -> None:
+        """Serve TLS with these certificates from the next handshake on. Raises PumpError, nothing changed."""
+        self.pump.serve_tls(tls)
 
     def listen(self) -> None:
         """Let clients in. Raises PumpError."""
         for listen in self._config.listen:
-            self.pump.listen(listen.address, listen.port, balancers=listen.balancers)
+            tls = listen.tls == "allowed"
+            self.pump.listen(listen.address, listen.port, tls=tls, balancers=listen.balancers)
 
     def __exit__(self, *_: object) -> None:
         """Close every connection and end the workers."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 
+from eseg import tls
 from eseg.findings import Check, Machine
 from eseg.front import congestion_of, pools_of
 from eseg.preflight import SPARE_DESCRIPTORS
@@ -72,6 +73,18 @@ def congestion(seen: Machine) -> Iterator[Check]:
         yield Check.ok(
             "congestion", name or f"the system's choice ({_sysctl('ipv4/tcp_congestion_control')})"
         )
+
+
+def kernel_tls(seen: Machine) -> Iterator[Check]:
+    """Only told: TLS works without it, at the price of copies."""
+    if seen.config is None or seen.config.tls is None:
+        return
+    found = tls.kernel(seen.config.tls.kernel)
+    if found.can or seen.config.tls.kernel == "off":
+        yield Check.ok("kernel TLS", found.why)
+    else:
+        cure = "nothing must be done: it would save copies. modprobe tls, where the kernel has it"
+        yield Check.warn("kernel TLS", found.why, cure)
 
 
 def offload(_: Machine) -> Iterator[Check]:

@@ -21,6 +21,7 @@ from eseg.report import DIRECTIONS, DROPS, Status, family
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 GAUGES = {
     "connections_open": "TCP connections that are open",
+    "connections_tls": "TCP connections inside TLS",
     "connections_half_identified": "accepted connections whose protocol is not known yet",
     "queued_bytes": "memory of queues and of partial frames",
     "memory_bytes": "memory that grows with connections and traffic",
@@ -30,6 +31,13 @@ SCALARS = {
     "accept_errors": "accept() failures that were not the peer's",
     "introduced": "connections whose client a load balancer named",
     "first_ike": "connections on which IKE began",
+    "tls_begun": "TLS handshakes begun",
+    "tls_established": "TLS handshakes that succeeded; why others failed: eseg_closed_total",
+    "tls_resumed": "TLS handshakes by a session ticket",
+    "tls_version_1_2": "TLS connections of version 1.2",
+    "tls_version_1_3": "TLS connections of version 1.3",
+    "tls_kernel_send": "TLS connections that the kernel encrypts",
+    "tls_kernel_receive": "TLS connections that the kernel decrypts",
     "link_down": "times the link was seen gone",
 }
 FLOWS = {

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from eseg.sessions import Session
+from eseg.tls import TlsStatus
 
 DIRECTIONS = ("stream_to_link", "link_to_stream")
 # Counters of datagrams that were lost, by direction; what else begins with a direction was not lost.
@@ -25,6 +26,7 @@ class Listener(msgspec.Struct, frozen=True):
 
     address: str
     port: int
+    tls: bool
 
 
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +83,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     link: LinkStatus
     charon: CharonStatus
     pump: PumpStatus
+    tls: TlsStatus | None
     deadlines: Mapping[str, int]  # connections closed for want of an IKE_SA, by reason
 
 

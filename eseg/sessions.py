@@ -56,6 +56,8 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     listener: str
     listener_port: int
+    tls: str | None  # its version
+    cipher: str | None
     connected_seconds: float
     idle_seconds: float
     stream_to_link_bytes: int
@@ -121,6 +123,8 @@ def _of_connection(connection: ConnectionInfo, sa: IkeSa | None, now: float) -> 
             id=connection.id,
             state=str(connection.state),
             listener=connection.local[0],
+            tls=connection.tls.version if connection.tls else None,
+            cipher=connection.tls.cipher if connection.tls else None,
             listener_port=connection.local[1],
             connected_seconds=round(now - connection.since, 3),
             idle_seconds=round(now - connection.last_active, 3),

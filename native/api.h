@@ -156,6 +156,9 @@ unsigned tp_pump_connections(struct tp_pump *pump, uint64_t *cursor, struct tp_c
 /* How many events were fetched, at most `room`. */
 unsigned tp_pump_poll(struct tp_pump *pump, struct tp_event *events, unsigned room);
 
+/* Whether this OpenSSL can let the kernel do the cryptography (kTLS). */
+int tp_ktls_built(void);
+
 unsigned tp_counter_count(void);
 void tp_counter_name(unsigned index, char *name, size_t size);
 

@@ -3,12 +3,14 @@
 
 #include <openssl/err.h>
 
+#include "api.h"
+
 static const char tls13[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 static const char tls12[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
                             "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
                             "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
 static const char groups[] = "X25519:P-256:P-384";
-static const char signatures[] = "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:RSA-PSS+SHA256:RSA-PSS+SHA384:"
+static const char signatures[] = "ECDSA+SHA256:ECDSA+SHA384:ed25519:RSA-PSS+SHA256:RSA-PSS+SHA384:"
                                  "RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512";
 
 enum { SECURITY_LEVEL = 2 /* 112 bits: RSA from 2048 bits on, no SHA-1 */ };
@@ -42,6 +44,15 @@ SSL_CTX *tp_profile_context(bool server, int minimum, bool ktls)
         return context;
     SSL_CTX_free(context);
     return NULL;
+}
+
+int tp_ktls_built(void)
+{
+#ifdef OPENSSL_NO_KTLS
+    return 0;
+#else
+    return 1;
+#endif
 }
 
 const char *tp_profile_error(void)

@@ -14,7 +14,8 @@ GATEWAY = "gw.example.org"
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a directory with ca.pem, gw.pem, gw.key, other.key, broken.pem and an expired old.pem."""
+    """Give a directory with ca.pem, gw.pem, gw.key, other.key, broken.pem,
+    an expired old.pem and a weak.pem."""
     directory = tmp_path_factory.mktemp("keys")
     authority = Authority(directory)
     gateway = authority.gateway(GATEWAY, ["198.51.100.2"])
@@ -28,6 +29,9 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (old.key, "old.key"),
     ):
         source.rename(directory / name)
+    weak = authority.weak("weak.example.org")
+    weak.cert.rename(directory / "weak.pem")
+    weak.key.rename(directory / "weak.key")
     (directory / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n")
     (directory / "psk").write_text("a shared secret\n")
     (directory / "psk").chmod(0o600)

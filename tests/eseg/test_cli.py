@@ -15,6 +15,7 @@ from eseg import display
 from eseg.cli import main
 from eseg.report import CharonStatus, LinkStatus, Listener, SessionList, Status, pump_status
 from eseg.sessions import join
+from eseg.tls import Shown, TlsStatus
 from tests.charon.samples import ike
 from tests.eseg.samples import connection
 from tests.eseg.test_config import GOOD, LISTEN
@@ -111,7 +112,7 @@ def sample_status() -> Status:
         config="/etc/eseg/eseg.toml",
         config_hash="0123456789ab",
         healthy=False,
-        listeners=(Listener("198.51.100.2", 80), Listener("2001:db8::2", 443)),
+        listeners=(Listener("198.51.100.2", 80, tls=False), Listener("2001:db8::2", 443, tls=True)),
         link=LinkStatus(
             device="eseg0",
             namespace="/run/netns/eseg-default",
@@ -134,6 +135,16 @@ def sample_status() -> Status:
             half_open=None,
         ),
         pump=pump_status(counters, workers=2),
+        tls=TlsStatus(
+            minimum="1.2",
+            tickets=True,
+            certificates=(Shown(names=("gw.example.org",), not_after="2027-01-31T00:00:00+00:00"),),
+            kernel=False,
+            kernel_reason="the kernel has no module tls",
+            open=3,
+            established=8,
+            resumed=5,
+        ),
         deadlines={"no_ike_sa": 1, "ike_sa_left": 0},
     )
 
@@ -151,6 +162,9 @@ def test_a_status_shows_all_that_an_operator_looks_for(capsys: pytest.CaptureFix
         "an HTTP client",
         "no_ike_sa",
         "queue_full",
+        "1.2 or later, 3 open, 8 handshakes, 5 by ticket",
+        "gw.example.org until 2027-01-31",
+        "kernel TLS: no, the kernel has no module tls",
     ):
         assert word in shown, word
     assert "ike_sa_left" not in shown

@@ -28,6 +28,8 @@ def connection(
 GOOD = BASE + connection()
 PSK = 'auth = "psk", id = "gw"'
 
+TLS = '[[tls.certificate]]\ncert = "gw.pem"\nkey = "gw.key"\n'
+
 GOOD_ONES = {
     "certificates": GOOD,
     "psk": BASE + connection(PSK, 'auth = "psk", secret = "s"'),
@@ -43,6 +45,13 @@ GOOD_ONES = {
     + BASE
     + connection(CERT, 'auth = "eap-radius"'),
     "load balancers": LISTEN + 'proxy_protocol_from = ["192.0.2.10", "10.1.0.0/24"]\n' + POOL + connection(),
+    "tls": GOOD + TLS,
+    "tls of 1.3 alone, not everywhere": LISTEN.replace('2"', '2"\ntls = "never"')
+    + '[[listen]]\naddress = "::"\n'
+    + POOL
+    + connection()
+    + '[tls]\nminimum = "1.3"\ntickets = false\nkernel = "off"\n'
+    + TLS,
     "a range of inner addresses": LISTEN
     + connection()
     + '[[pool]]\nname = "inner"\naddrs = "10.66.0.10-10.66.0.99"\ndns = ["10.9.0.2"]\n'
@@ -71,6 +80,13 @@ BAD_ONES = [
     (GOOD + "[link]\nmtu = 1000\n", "link.mtu", ">= 1280"),
     (GOOD + '[link]\ndevice = "a-name-too-long-for-linux"\n', "link.device", "matching regex"),
     (GOOD + '[gateway]\ninstance = "a/b"\n', "gateway.instance", "matching regex"),
+    (GOOD + "[tls]\n", "tls", "missing required field `certificate`"),
+    (GOOD + TLS.replace("gw.pem", "none.pem"), "tls.certificate[0].cert", "cannot be read"),
+    (GOOD + TLS.replace("gw.key", "other.key"), "tls.certificate[0].key", "does not belong to gw.pem"),
+    (GOOD + TLS + 'chain = ["broken.pem"]\n', "tls.certificate[0].chain[0]", "is no certificate"),
+    (GOOD + TLS.replace("gw.", "weak."), "tls.certificate[0].cert", "RSA of 1024 bits: no TLS client"),
+    (GOOD + '[tls]\nminimum = "1.1"\n' + TLS, "tls.minimum", "Invalid enum value '1.1'"),
+    (LISTEN + 'tls = "maybe"\n', "listen[0].tls", "Invalid enum value 'maybe'"),
     (GOOD + '[charon]\nesp = "hardware"\n', "charon.esp", "Invalid enum value 'hardware'"),
     # listeners
     (

@@ -53,6 +53,8 @@ def test_the_shipped_example_is_the_first_of_the_page() -> None:
 SECTIONS = {
     "[gateway]": config.Gateway,
     "[[listen]]": config.Listen,
+    "[tls]": config.Tls,
+    "[[tls.certificate]]": config.TlsCertificate,
     "[link]": config.Link,
     "[charon]": config.Charon,
     "[[connection]]": config.Connection,

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 DAY = datetime.timedelta(days=1)
 # Clients of other makers ask a gateway for serverAuth (iOS, Windows) or for this older usage (macOS).
 IKE_INTERMEDIATE = ObjectIdentifier("1.3.6.1.5.5.8.2.2")
@@ -71,6 +72,11 @@ class Authority:
         """Certify a client: clientAuth, `name` as its alternative name."""
         return self._issue(name, (), [ExtendedKeyUsageOID.CLIENT_AUTH], expired=expired)
 
+    def weak(self, name: str) -> Identity:
+        """Certify a gateway whose key nobody should trust: RSA of 1024 bits."""
+        key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - it is to be refused
+        return self._issue(name, (), [ExtendedKeyUsageOID.SERVER_AUTH], expired=False, key=key)
+
     def mismatching(self, identity: Identity) -> Identity:
         """Pair the certificate of `identity` with a key that is not its own."""
         key = self._directory / f"{identity.key.stem}-mismatching.key"
@@ -78,9 +84,15 @@ class Authority:
         return Identity(identity.id, identity.cert, key)
 
     def _issue(
-        self, name: str, addresses: Sequence[str], usages: Sequence[ObjectIdentifier], *, expired: bool
+        self,
+        name: str,
+        addresses: Sequence[str],
+        usages: Sequence[ObjectIdentifier],
+        *,
+        expired: bool,
+        key: Key | None = None,
     ) -> Identity:
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [_general_name(name)]
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -100,7 +112,11 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, public_key: ec.EllipticCurvePublicKey, *, issuer: x509.Name, expired: bool
+    subject: x509.Name,
+    public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    *,
+    issuer: x509.Name,
+    expired: bool,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     # A day of tolerance: the clock of a virtual machine may lag behind the one that made the PKI.
@@ -127,7 +143,7 @@ def _file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
 
 
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+def _write_key(path: Path, key: Key) -> None:
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

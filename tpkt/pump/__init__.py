@@ -8,6 +8,7 @@ from tpkt.pump.config import Limits, PumpConfig
 from tpkt.pump.errors import PumpError
 from tpkt.pump.events import ConnectionInfo, ConnectionState, EventKind, PumpEvent
 from tpkt.pump.face import Pump
+from tpkt.pump.native import ktls_built
 from tpkt.pump.tls import TlsCertificate, TlsInfo, TlsServer
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "TlsCertificate",
     "TlsInfo",
     "TlsServer",
+    "ktls_built",
 ]

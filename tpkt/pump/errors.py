@@ -19,7 +19,9 @@ _CURES = {
     errno.ENOTCONN: "connect it before handing it over",
 }
 NO_NAMESPACE = "bring the link up first; it makes the namespace"
-NO_TLS = "give a certificate with the key that belongs to it: RSA of 2048 bits or more, or P-256, P-384, Ed25519"
+NO_TLS = (
+    "give a certificate with the key that belongs to it: RSA of 2048 bits or more, or P-256, P-384, Ed25519"
+)
 NO_CONGESTION = (
     "load its module (`modprobe tcp_…`) or choose one of the sysctl net.ipv4.tcp_available_congestion_control"
 )

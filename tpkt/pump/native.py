@@ -206,6 +206,11 @@ def native_tls_server(server: TlsServer) -> tuple[Any, list[Any]]:
     return made, kept
 
 
+def ktls_built() -> bool:
+    """Tell whether this OpenSSL can let the kernel do the cryptography of TLS."""
+    return bool(lib.tp_ktls_built())
+
+
 def out_of_memory() -> PumpError:
     """Say that not even the pump itself could be made."""
     return PumpError.from_system(errno.ENOMEM, "pump: cannot get its memory")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gateway's pump inside TLS: handshakes of every kind, what is inside, and every way in which it can end."""
+"""A gateway's pump inside TLS: handshakes of every kind, what is inside, and every way to end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import ssl
 import struct
 import subprocess
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -111,7 +111,7 @@ def test_a_protocol_name_that_nobody_here_speaks_is_refused(make: Maker, pki: Pk
         context = pki.context()
         context.set_alpn_protocols(["h2"])
         plain = rig.connect(port)
-        with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+        with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
             TlsSocket(plain.socket, context).handshake()
         assert rig.closed(plain) is CloseReason.TLS_NOTHING_SHARED
 
@@ -133,6 +133,11 @@ def test_alpn_spares_the_guess_for_a_long_first_frame(make: Maker, pki: Pki) -> 
         assert charon.recv(65536) == frame[4:]
 
 
+def alternatives(certificate: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    names: Sequence[tuple[str, str]] = certificate["subjectAltName"]
+    return names
+
+
 def test_a_server_name_chooses_the_certificate_and_the_first_is_for_everybody_else(
     make: Maker, pki: Pki
 ) -> None:
@@ -143,7 +148,7 @@ def test_a_server_name_chooses_the_certificate_and_the_first_is_for_everybody_el
                 peer = connect(rig, port, context, asked)
                 found = peer.tls.ssl.getpeercert()
                 assert found is not None
-                names = [value for kind, value in found["subjectAltName"] if kind == "DNS"]
+                names = [value for kind, value in alternatives(found) if kind == "DNS"]
                 assert names == [shown], asked
 
 
@@ -219,7 +224,9 @@ def test_certificates_that_cannot_be_used_change_nothing(make: Maker, pki: Pki) 
     )
     with serving(make, pki) as (rig, port):
         for one in bad:
-            with pytest.raises(PumpError, match="^TLS: certificate 2 and its key cannot be used .*; give a") as caught:
+            with pytest.raises(
+                PumpError, match=r"^TLS: certificate 2 and its key cannot be used .*; give a"
+            ) as caught:
                 rig.pump.serve_tls(TlsServer(certificates=(good, one)))
             assert "PRIVATE" not in str(caught.value)
         connect(rig, port, pki.context())
@@ -368,7 +375,10 @@ def test_half_identified_ones_count_until_their_protocol_inside_is_known(make: M
 @pytest.mark.parametrize(
     ("settings", "ciphers"),
     [
-        ({"maximum_version": ssl.TLSVersion.TLSv1_1, "minimum_version": ssl.TLSVersion.TLSv1}, "DEFAULT@SECLEVEL=0"),
+        (
+            {"maximum_version": ssl.TLSVersion.TLSv1_1, "minimum_version": ssl.TLSVersion.TLSv1},
+            "DEFAULT@SECLEVEL=0",
+        ),
         (versions(V12), "ECDHE+AES+SHA256@SECLEVEL=0"),
         (versions(V12), "DHE+AESGCM"),
         (versions(V12), "AES128-GCM-SHA256"),
@@ -405,7 +415,10 @@ def test_garbage_where_tls_was_begun(make: Maker, pki: Pki) -> None:
             (b"\x16\x03\x01\x00\x05hello", {CloseReason.TLS_PROTOCOL}),
             (b"\x16\x03\x01\xff\xff" + bytes(65535), {CloseReason.TLS_GARBAGE}),
             (b"\x16\x03" + bytes(100), {CloseReason.TLS_GARBAGE, CloseReason.TLS_PROTOCOL}),
-            (hello(pki)[:-1] + b"GET / HTTP/1.1\r\n\r\n", {CloseReason.TLS_GARBAGE, CloseReason.TLS_PROTOCOL}),
+            (
+                hello(pki)[:-1] + b"GET / HTTP/1.1\r\n\r\n",
+                {CloseReason.TLS_GARBAGE, CloseReason.TLS_PROTOCOL},
+            ),
         ):
             peer = rig.connect(port)
             with contextlib.suppress(ConnectionError):
@@ -461,7 +474,15 @@ def test_openssl_itself_is_a_client(make: Maker, pki: Pki, network: Network) -> 
     with serving(make, pki) as (rig, port):
         charon = rig.charon()
         argv = ["ip", "netns", "exec", network.ue.name, "openssl", "s_client", "-connect", f"{GW}:{port}"]
-        argv += ["-servername", OTHER, "-alpn", "trikesec/1", "-CAfile", str(pki.authority.cert), "-no_ign_eof"]
+        argv += [
+            "-servername",
+            OTHER,
+            "-alpn",
+            "trikesec/1",
+            "-CAfile",
+            str(pki.authority.cert),
+            "-no_ign_eof",
+        ]
         argv += ["-verify_return_error", "-verify_hostname", OTHER]
         with subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -493,5 +514,3 @@ def test_a_client_cannot_renegotiate(make: Maker, pki: Pki, network: Network) ->
             said = client.communicate(timeout=10)[0].decode(errors="replace")
         assert "RENEGOTIATING" in said
         assert "no renegotiation" in said
-
-

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS clients for the pump's tests: Python's ssl over any socket, step by step where a test wants the steps.
+"""TLS clients for the pump's tests: Python's ssl over a socket, step by step where a test wants the steps.
 
-`TlsSocket` looks like the socket that `Peer` expects, and does the cryptography in memory, so that a test decides
-how the bytes are cut and when they travel. Knows no test.
+`TlsSocket` looks like the socket that `Peer` expects, and does the cryptography in memory, so that a test
+decides how the bytes are cut and when they travel. Knows no test.
 """
 
 from __future__ import annotations
