@@ -52,6 +52,7 @@ def status(answer: Json) -> None:
     ]
     _counted("Connections closed", ("reason", "count", "that is"), closed)
     _counted("Datagrams lost", ("cause", "count"), pump["dropped"].items())
+    _counted("Had to wait for their stream", ("class", "count"), pump["waited"].items())
     _counted("Recognised", ("protocol", "count"), pump["identified"].items())
 
 

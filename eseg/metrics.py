@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from eseg.report import DIRECTIONS, DROPS, Status, family
+from eseg.report import CLASSES, DIRECTIONS, DROPS, Status, family
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 GAUGES = {
@@ -122,6 +122,15 @@ class _Snapshot(Collector):
             for cause in DROPS[direction]:
                 dropped.add_metric([direction, cause], counters.get(f"{direction}_{cause}", 0))
         yield dropped
+        waited = CounterMetricFamily("eseg_waited", "datagrams that had to wait", labels=["class"])
+        for name in CLASSES:
+            waited.add_metric([name], counters.get(f"link_to_stream_queued_{name}", 0))
+        yield waited
+        yield CounterMetricFamily(
+            "eseg_demoted",
+            "datagrams that matter, beyond their share and treated as bulk",
+            counters.get("link_to_stream_demoted", 0),
+        )
         for name, (label, text) in FAMILIES.items():
             metric = CounterMetricFamily(f"eseg_{name}", text, labels=[label])
             for member, count in family(counters, f"{name}_").items():

@@ -13,11 +13,21 @@ import msgspec
 from eseg.sessions import Session
 from eseg.tls import TlsStatus
 
+# Datagrams that had to wait for their stream, by class; what went out at once is in none.
+CLASSES = ("ike", "expedited", "bulk")
 DIRECTIONS = ("stream_to_link", "link_to_stream")
 # Counters of datagrams that were lost, by direction; what else begins with a direction was not lost.
 DROPS = {
     "stream_to_link": ("malformed", "bad_ike", "no_buffer", "link_down", "no_peer", "too_big", "refused"),
-    "link_to_stream": ("malformed", "no_connection", "not_open", "queue_full", "worker_full", "closed"),
+    "link_to_stream": (
+        "malformed",
+        "no_connection",
+        "not_open",
+        "queue_full",
+        "worker_full",
+        "late",
+        "closed",
+    ),
 }
 
 
@@ -66,6 +76,7 @@ class PumpStatus(msgspec.Struct, frozen=True, kw_only=True):
     identified: Mapping[str, int]
     closed: Mapping[str, int]
     dropped: Mapping[str, int]
+    waited: Mapping[str, int]  # for their stream, by class
     counters: Mapping[str, int]
 
 
@@ -104,6 +115,7 @@ def pump_status(counters: Mapping[str, int], workers: int) -> PumpStatus:
         identified=family(counters, "identified_"),
         closed=family(counters, "closed_"),
         dropped=drops(counters),
+        waited=family(counters, "link_to_stream_queued_"),
         counters={name: value for name, value in counters.items() if value},
     )
 

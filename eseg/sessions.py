@@ -67,7 +67,12 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     link_to_stream_frames: int
     link_to_stream_esp_frames: int
     queued_bytes: int
-    dropped: int
+    queued_expedited: int  # datagrams that ever had to wait for the stream, by class
+    queued_bulk: int
+    dropped: int  # in either direction; of those
+    dropped_late: int  # after too long a wait for the stream (CoDel)
+    dropped_full: int  # for the stream's cap
+    unsent_limit: int  # what its socket may hold unsent, in bytes; 0: nothing ever had to wait
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +140,12 @@ def _of_connection(connection: ConnectionInfo, sa: IkeSa | None, now: float) -> 
             link_to_stream_frames=connection.link_to_stream_frames,
             link_to_stream_esp_frames=connection.link_to_stream_esp_frames,
             queued_bytes=connection.queued_bytes,
+            queued_expedited=connection.queued_expedited,
+            queued_bulk=connection.queued_bulk,
             dropped=connection.dropped,
+            dropped_late=connection.dropped_late,
+            dropped_full=connection.dropped_full,
+            unsent_limit=connection.unsent_limit,
         ),
         ike=_ike(sa) if sa else None,
         children=tuple(_child(child) for child in sa.children) if sa else (),

@@ -118,6 +118,7 @@ struct tp_conn *tp_conn_open(struct tp_worker *w, int fd, const struct tp_addres
         goto unwatched;
     *reason = TP_REASON_NONE;
     conn->fd = fd;
+    tp_unsent_open(&conn->unsent, w->config->notsent_lowat);
     conn->source = source;
     conn->counted_half = accepted;
     tp_write(&conn->stat[TP_STAT_LAST_ACTIVE], w->now);

@@ -119,6 +119,11 @@ struct tp_connection_info {
     uint64_t link_to_stream_esp_frames;
     uint64_t queued_bytes;
     uint64_t dropped;
+    uint64_t dropped_late;
+    uint64_t dropped_full;
+    uint64_t queued_expedited;
+    uint64_t queued_bulk;
+    uint64_t unsent_limit;
 };
 
 struct tp_pump;

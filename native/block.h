@@ -14,13 +14,15 @@ enum { TP_BLOCK_CLASSES = 9 };
 
 struct tp_block {
     struct tp_block *next; /* in a list of its holder's */
-    uint64_t since;        /* when it began to wait: what an active queue management will look at */
+    uint64_t since;        /* when it began to wait */
     uint32_t room;         /* bytes in data[] */
     uint32_t start;        /* of what is still wanted in data[] */
     uint32_t end;          /* of what is there in data[] */
     uint32_t payload;      /* bytes of datagram in the frame held here */
     uint8_t kind;          /* tp_kind of that datagram */
     uint8_t size_class;
+    uint8_t line;    /* tp_class in which it waits */
+    uint8_t demoted; /* 1 + tp_marking: belongs into a faster one */
     uint8_t data[];
 };
 

@@ -157,6 +157,11 @@ bool tp_conn_snapshot(struct tp_conns *conns, uint32_t slot, struct tp_connectio
         .link_to_stream_esp_frames = stat[TP_STAT_LINK_TO_STREAM_ESP],
         .queued_bytes = stat[TP_STAT_QUEUED],
         .dropped = stat[TP_STAT_DROPPED],
+        .dropped_late = stat[TP_STAT_DROPPED_LATE],
+        .dropped_full = stat[TP_STAT_DROPPED_FULL],
+        .queued_expedited = stat[TP_STAT_EXPEDITED],
+        .queued_bulk = stat[TP_STAT_BULK],
+        .unsent_limit = stat[TP_STAT_UNSENT_LIMIT],
     };
     return true;
 }

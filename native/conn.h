@@ -16,6 +16,7 @@
 #include "handle.h"
 #include "queue.h"
 #include "sniff.h"
+#include "unsent.h"
 
 enum tp_stat {
     TP_STAT_LAST_ACTIVE,
@@ -27,6 +28,11 @@ enum tp_stat {
     TP_STAT_LINK_TO_STREAM_ESP,
     TP_STAT_QUEUED,
     TP_STAT_DROPPED,
+    TP_STAT_DROPPED_LATE,
+    TP_STAT_DROPPED_FULL,
+    TP_STAT_EXPEDITED,
+    TP_STAT_BULK,
+    TP_STAT_UNSENT_LIMIT,
     TP_STATS
 };
 
@@ -67,6 +73,9 @@ struct tp_conn {
     struct tp_queue queue;
     struct tp_tls *tls; /* NULL: plain */
     bool may_tls;       /* its first bytes may begin TLS */
+    struct tp_unsent unsent;
+    uint64_t alone_again; /* when it may write single frames again */
+    uint8_t alone;        /* how many until then */
     uint64_t drained; /* while lingering */
 
     struct tp_deadline opening; /* first bytes, then IKE; or lingering */
@@ -74,6 +83,11 @@ struct tp_conn {
 
     struct tp_conn *batch_next; /* valid while batch_first is >= 0: datagrams from the link for this one */
     int32_t batch_first, batch_last;
+    uint32_t batch_bytes, batch_count;
+
+    bool heavy;                   /* its last read brought much: others are served first */
+    bool in_line;                 /* waits among the heavy ones for its turn */
+    struct tp_conn *next_in_line; /* valid while in_line */
 
     _Atomic uint32_t version;
     _Atomic uint64_t shown[TP_CARD_WORDS];

@@ -46,6 +46,11 @@
     X(link_to_stream_not_open)          /* dropped: its connection speaks nothing yet */          \
     X(link_to_stream_queue_full)        /* dropped: the connection's cap */                       \
     X(link_to_stream_worker_full)       /* dropped: the worker's cap */                           \
+    X(link_to_stream_late)              /* dropped by CoDel: waited too long in its queue */      \
+    X(link_to_stream_queued_ike)        /* had to wait; what went out at once is in none */       \
+    X(link_to_stream_queued_expedited)                                                            \
+    X(link_to_stream_queued_bulk)                                                                 \
+    X(link_to_stream_demoted)           /* of those in bulk: beyond the share of expedited */     \
     X(link_to_stream_closed)            /* dropped: was queued when its connection closed */      \
     X(connections_tls)                  /* gauge: their handshake is done */                      \
     X(tls_begun)                        /* connections that began a handshake */                  \

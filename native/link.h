@@ -43,6 +43,7 @@ struct tp_received {
     uint8_t *data;
     uint32_t length;
     uint32_t segment;
+    uint8_t dscp; /* a train has one */
     struct tp_address to;
     struct tp_address from;
 };
@@ -55,7 +56,8 @@ struct tp_receiver;
 struct tp_receiver *tp_receiver_new(void);
 void tp_receiver_free(struct tp_receiver *receiver);
 
-/* How many messages were read without waiting, at most TP_LINK_BATCH; *out is valid until the next call. */
+/* How many messages were read without waiting, at most TP_LINK_BATCH, and fewer while they are long: a turn
+ * handles about a megabyte. *out is valid until the next call. */
 unsigned tp_link_receive(struct tp_receiver *receiver, const struct tp_link_socket *from,
                          const struct tp_received **out);
 

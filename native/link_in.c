@@ -23,8 +23,8 @@ static void note_ike(struct tp_conn *conn, const uint8_t *message, unsigned port
     }
 }
 
-static void datagram_in(struct tp_worker *w, struct tp_conn *conn, unsigned port, const uint8_t *data,
-                        uint32_t size)
+static void datagram_in(struct tp_worker *w, struct tp_conn *conn, unsigned port, uint8_t dscp,
+                        const uint8_t *data, uint32_t size)
 {
     bool bare = port == TP_PORT_500; /* IKE without a marker, RFC 7296 2.23 */
     enum tp_kind kind = bare && size >= TP_IKE_HEADER ? TP_IKE : tp_kind_of(data, size);
@@ -38,7 +38,7 @@ static void datagram_in(struct tp_worker *w, struct tp_conn *conn, unsigned port
     }
     if (kind == TP_IKE)
         note_ike(conn, data + (bare ? 0 : TP_MARKER), port);
-    tp_stream_offer(w, conn, data, size, kind, bare);
+    tp_stream_offer(w, conn, data, size, kind, dscp, bare);
 }
 
 void tp_link_readable(struct tp_worker *w, struct tp_link_socket *socket)
@@ -59,7 +59,8 @@ void tp_link_readable(struct tp_worker *w, struct tp_link_socket *socket)
         uint32_t at = 0;
         do { /* once for an empty datagram too */
             uint32_t left = one->length - at;
-            datagram_in(w, conn, socket->port, one->data + at, left < one->segment ? left : one->segment);
+            datagram_in(w, conn, socket->port, one->dscp, one->data + at,
+                        left < one->segment ? left : one->segment);
             at += one->segment;
         } while (at < one->length);
     }

@@ -50,6 +50,8 @@ static int open_socket(int family, uint16_t port, bool shared, struct tp_error *
         (what = "IPV6_V6ONLY", v4 ? 0 : set(fd, SOL_IPV6, IPV6_V6ONLY, 1)) == -1 ||
         (what = "IP_PKTINFO", v4 ? set(fd, SOL_IP, IP_PKTINFO, 1) : set(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1)) ==
             -1 ||
+        (what = "IP_RECVTOS", v4 ? set(fd, SOL_IP, IP_RECVTOS, 1) : set(fd, SOL_IPV6, IPV6_RECVTCLASS, 1)) ==
+            -1 ||
         (what = "UDP_GRO", set(fd, SOL_UDP, UDP_GRO, 1)) == -1 ||
         (what = "SO_RCVBUFFORCE", set(fd, SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) == -1 ||
         (what = "SO_SNDBUFFORCE", set(fd, SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) == -1 ||

@@ -11,10 +11,14 @@
 #define UDP_GRO 104
 #endif
 
-enum { BUFFER = 1 << 16 }; /* no message is longer, with or without GRO */
+enum {
+    BUFFER = 1 << 16, /* no message is longer, with or without GRO */
+    LONG_BATCH = 512 << 10,
+    FEW = TP_LINK_BATCH / 4,
+};
 
 union control {
-    char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int))];
+    char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int))];
     struct cmsghdr align;
 };
 
@@ -25,7 +29,8 @@ struct tp_receiver {
     struct sockaddr_storage names[TP_LINK_BATCH];
     union control controls[TP_LINK_BATCH];
     struct tp_received received[TP_LINK_BATCH];
-    int used; /* messages that the last call wrote to: their lengths must be set again */
+    unsigned most; /* messages to ask for */
+    int used;      /* messages that the last call wrote to: their lengths must be set again */
 };
 
 static void offer(struct tp_receiver *r, int count)
@@ -58,6 +63,7 @@ struct tp_receiver *tp_receiver_new(void)
         r->received[i].data = r->pieces[i].iov_base;
     }
     r->used = TP_LINK_BATCH;
+    r->most = TP_LINK_BATCH;
     return r;
 }
 
@@ -73,6 +79,7 @@ static void read_control(struct msghdr *message, struct tp_received *out)
 {
     memset(&out->to, 0, sizeof out->to);
     out->segment = out->length;
+    out->dscp = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
         if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO) {
             int segment;
@@ -89,6 +96,12 @@ static void read_control(struct msghdr *message, struct tp_received *out)
             memcpy(&info, CMSG_DATA(c), sizeof info);
             out->to.family = 6;
             memcpy(out->to.bytes, &info.ipi6_addr, 16);
+        } else if (c->cmsg_level == SOL_IP && c->cmsg_type == IP_TOS) {
+            out->dscp = *CMSG_DATA(c) >> 2;
+        } else if (c->cmsg_level == SOL_IPV6 && c->cmsg_type == IPV6_TCLASS) {
+            int traffic_class;
+            memcpy(&traffic_class, CMSG_DATA(c), sizeof traffic_class);
+            out->dscp = (uint8_t)(traffic_class >> 2 & 0x3f);
         }
     }
 }
@@ -100,15 +113,18 @@ unsigned tp_link_receive(struct tp_receiver *r, const struct tp_link_socket *fro
     r->used = 0;
     /* An error is one that the kernel kept for us from an earlier send; it is reported once and says nothing
      * that the send did not. EAGAIN is the common one. */
-    int count = recvmmsg(from->fd, r->messages, TP_LINK_BATCH, MSG_DONTWAIT, NULL);
+    int count = recvmmsg(from->fd, r->messages, r->most, MSG_DONTWAIT, NULL);
     if (count <= 0)
         return 0;
     r->used = count;
+    size_t bytes = 0;
     for (int i = 0; i < count; i++) {
         r->received[i].length = r->messages[i].msg_len;
+        bytes += r->messages[i].msg_len;
         tp_address_from(&r->names[i], &r->received[i].from);
         read_control(&r->messages[i].msg_hdr, &r->received[i]);
     }
+    r->most = bytes > LONG_BATCH ? FEW : TP_LINK_BATCH;
     *out = r->received;
     return (unsigned)count;
 }

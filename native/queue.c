@@ -14,39 +14,92 @@ static void give(struct tp_queue *queue, struct tp_blocks *blocks, struct tp_blo
     tp_block_give(blocks, block);
 }
 
+static uint32_t left_of(const struct tp_block *block)
+{
+    return block->end - block->start;
+}
+
+/* `sign` 1: a block joins the line of its class, -1: it leaves. */
+static void account(struct tp_queue *queue, const struct tp_block *block, int sign)
+{
+    struct tp_line *line = &queue->waiting[block->line];
+    line->bytes += (uint32_t)sign * left_of(block);
+    line->memory += (uint32_t)sign * (uint32_t)tp_block_cost(block->room);
+    queue->frames += (uint32_t)sign;
+    if (block->demoted > 0)
+        queue->demoted[block->demoted - 1] += (uint32_t)sign;
+}
+
 static struct tp_block *pop(struct tp_queue *queue, enum tp_class class)
 {
-    struct tp_block *block = queue->waiting[class].first;
-    queue->waiting[class].first = block->next;
+    struct tp_line *line = &queue->waiting[class];
+    struct tp_block *block = line->first;
+    line->first = block->next;
     if (!block->next)
-        queue->waiting[class].last = NULL;
+        line->last = NULL;
     block->next = NULL;
+    account(queue, block, -1);
     return block;
 }
 
-static void push(struct tp_queue *queue, enum tp_class class, struct tp_block *block)
+static void push(struct tp_queue *queue, struct tp_block *block)
 {
-    if (queue->waiting[class].last)
-        queue->waiting[class].last->next = block;
+    struct tp_line *line = &queue->waiting[block->line];
+    if (line->last)
+        line->last->next = block;
     else
-        queue->waiting[class].first = block;
-    queue->waiting[class].last = block;
+        line->first = block;
+    line->last = block;
+    account(queue, block, 1);
 }
 
-/* The oldest frame that may be lost gives way. False when there is none. */
-static bool drop_one(struct tp_queue *queue, struct tp_blocks *blocks, struct tp_tally *dropped)
+static void push_back(struct tp_queue *queue, struct tp_block *block)
 {
-    if (!queue->waiting[TP_CLASS_BULK].first)
-        return false;
-    struct tp_block *block = pop(queue, TP_CLASS_BULK);
+    struct tp_line *line = &queue->waiting[block->line];
+    block->next = line->first;
+    line->first = block;
+    if (!line->last)
+        line->last = block;
+    account(queue, block, 1);
+}
+
+/* The oldest frame that may be lost for one of `class` gives way. False when there is none. */
+static bool drop_one(struct tp_queue *queue, struct tp_blocks *blocks, enum tp_class class,
+                     struct tp_tally *dropped)
+{
+    enum tp_class from = TP_CLASS_BULK;
+    if (!queue->waiting[from].first) {
+        from = TP_CLASS_EXPEDITED;
+        if (class == TP_CLASS_BULK || !queue->waiting[from].first)
+            return false;
+    }
+    struct tp_block *block = pop(queue, from);
     tally(dropped, block);
     give(queue, blocks, block);
     return true;
 }
 
-enum tp_class tp_queue_class(const struct tp_frame *frame)
+enum tp_class tp_frame_class(const struct tp_frame *frame)
 {
-    return frame->kind == TP_IKE ? TP_CLASS_IKE : TP_CLASS_BULK;
+    if (frame->kind == TP_IKE)
+        return TP_CLASS_IKE;
+    bool small = frame->dscp == 0 && frame->datagram <= TP_SMALL;
+    return small || frame->dscp >= TP_DSCP_EXPEDITED ? TP_CLASS_EXPEDITED : TP_CLASS_BULK;
+}
+
+static enum tp_marking marking(const struct tp_frame *frame)
+{
+    return frame->dscp == 0 ? TP_SMALL_UNMARKED : TP_MARKED;
+}
+
+enum tp_class tp_queue_place(const struct tp_queue *queue, uint32_t limit, const struct tp_frame *frame)
+{
+    enum tp_class class = tp_frame_class(frame);
+    if (class != TP_CLASS_EXPEDITED)
+        return class;
+    bool share_is_used_up = queue->waiting[class].memory >= limit / TP_EXPEDITED_SHARE;
+    bool must_not_overtake = queue->demoted[marking(frame)] > 0;
+    return share_is_used_up || must_not_overtake ? TP_CLASS_BULK : class;
 }
 
 /* A block with the bytes of `frame` from `skip` on. */
@@ -75,14 +128,14 @@ static struct tp_block *copy(struct tp_blocks *blocks, const struct tp_frame *fr
 enum tp_put tp_queue_put(struct tp_queue *queue, struct tp_blocks *blocks, uint32_t limit,
                          const struct tp_frame *frame, uint64_t now, struct tp_tally *dropped)
 {
-    enum tp_class class = tp_queue_class(frame);
+    enum tp_class class = tp_queue_place(queue, limit, frame);
     size_t cost = tp_block_cost(frame->header_length + frame->payload_length);
     while (queue->bytes > limit || limit - queue->bytes < cost) {
-        if (!drop_one(queue, blocks, dropped))
+        if (!drop_one(queue, blocks, class, dropped))
             return TP_PUT_QUEUE_FULL;
     }
     while (blocks->taken > blocks->limit || blocks->limit - blocks->taken < cost) {
-        if (drop_one(queue, blocks, dropped))
+        if (drop_one(queue, blocks, class, dropped))
             continue;
         if (class != TP_CLASS_IKE)
             return TP_PUT_WORKER_FULL;
@@ -91,8 +144,10 @@ enum tp_put tp_queue_put(struct tp_queue *queue, struct tp_blocks *blocks, uint3
     struct tp_block *block = copy(blocks, frame, 0, class == TP_CLASS_IKE, now);
     if (!block)
         return TP_PUT_NO_MEMORY;
+    block->line = (uint8_t)class;
+    block->demoted = class != tp_frame_class(frame) ? (uint8_t)(1 + marking(frame)) : 0;
     queue->bytes += (uint32_t)tp_block_cost(block->room);
-    push(queue, class, block);
+    push(queue, block);
     return TP_PUT_OK;
 }
 
@@ -107,50 +162,112 @@ enum tp_put tp_queue_begin(struct tp_queue *queue, struct tp_blocks *blocks, con
     return TP_PUT_OK;
 }
 
-unsigned tp_queue_gather(const struct tp_queue *queue, struct iovec *pieces, unsigned room, size_t budget)
+/* Whose turn it is; TP_CLASSES when nothing waits. */
+static enum tp_class next_class(const struct tp_queue *queue)
 {
-    const struct tp_block *lists[] = {
-        queue->begun,
-        queue->waiting[TP_CLASS_IKE].first,
-        queue->waiting[TP_CLASS_BULK].first,
-    };
+    bool bulk = queue->waiting[TP_CLASS_BULK].first != NULL;
+    if (queue->waiting[TP_CLASS_IKE].first)
+        return TP_CLASS_IKE;
+    if (queue->waiting[TP_CLASS_EXPEDITED].first && !(bulk && queue->run >= TP_EXPEDITED_RUN))
+        return TP_CLASS_EXPEDITED;
+    return bulk ? TP_CLASS_BULK : TP_CLASSES;
+}
+
+/* The first of `class` that has not waited too long. CoDel leaves the last one. */
+static struct tp_block *take(struct tp_queue *queue, struct tp_blocks *blocks, enum tp_class class,
+                             uint64_t now, struct tp_tally *late)
+{
+    struct tp_block *block = pop(queue, class);
+    struct tp_codel *codel = class == TP_CLASS_BULK ? &queue->bulk : &queue->expedited;
+    while (class != TP_CLASS_IKE &&
+           tp_codel_drop(codel, now, block->since, queue->waiting[class].bytes)) {
+        tally(late, block);
+        give(queue, blocks, block);
+        block = pop(queue, class);
+    }
+    if (class == TP_CLASS_EXPEDITED && queue->waiting[TP_CLASS_BULK].first)
+        queue->run += left_of(block);
+    else if (class != TP_CLASS_IKE)
+        queue->run = 0;
+    return block;
+}
+
+static struct iovec piece_of(const struct tp_block *block)
+{
+    /* Only read from: iovec has no const. */
+    return (struct iovec){(void *)(uintptr_t)(block->data + block->start), left_of(block)};
+}
+
+unsigned tp_queue_pick(struct tp_queue *queue, struct tp_blocks *blocks, uint64_t now, struct tp_wish wish,
+                       struct iovec *pieces, unsigned room, struct tp_tally *late)
+{
+    struct tp_block **end = &queue->picked;
     unsigned count = 0;
     size_t bytes = 0;
-    for (unsigned i = 0; i < sizeof lists / sizeof lists[0]; i++) {
-        for (const struct tp_block *block = lists[i]; block; block = block->next) {
-            if (count == room || bytes >= budget)
-                return count;
-            /* Only read from: iovec has no const. */
-            pieces[count].iov_base = (void *)(uintptr_t)(block->data + block->start);
-            pieces[count].iov_len = block->end - block->start;
-            bytes += pieces[count].iov_len;
-            count++;
-        }
+    if (queue->begun) {
+        pieces[count++] = piece_of(queue->begun);
+        bytes = left_of(queue->begun);
+        if (wish.all_alone)
+            return count;
+    }
+    while (count < room && bytes < wish.budget) {
+        enum tp_class class = next_class(queue);
+        bool alone = wish.all_alone || (wish.urgent_alone && class != TP_CLASS_BULK);
+        if (class == TP_CLASSES || (alone && count > 0))
+            break;
+        struct tp_block *block = take(queue, blocks, class, now, late);
+        *end = block;
+        end = &block->next;
+        pieces[count++] = piece_of(block);
+        bytes += left_of(block);
+        if (alone)
+            break;
     }
     return count;
+}
+
+/* Puts what was picked back to where it was, the last one first. */
+static void unpick(struct tp_queue *queue)
+{
+    struct tp_block *reversed = NULL;
+    while (queue->picked) {
+        struct tp_block *block = queue->picked;
+        queue->picked = block->next;
+        block->next = reversed;
+        reversed = block;
+    }
+    while (reversed) {
+        struct tp_block *block = reversed;
+        reversed = block->next;
+        push_back(queue, block);
+    }
 }
 
 void tp_queue_written(struct tp_queue *queue, struct tp_blocks *blocks, size_t bytes, struct tp_tally *done)
 {
     while (bytes > 0) {
         struct tp_block *block = queue->begun;
-        if (!block)
-            block = pop(queue, queue->waiting[TP_CLASS_IKE].first ? TP_CLASS_IKE : TP_CLASS_BULK);
-        queue->begun = block;
-        uint32_t left = block->end - block->start;
-        if (bytes < left) {
-            block->start += (uint32_t)bytes;
-            return;
+        if (!block) {
+            block = queue->picked;
+            queue->picked = block->next;
+            block->next = NULL;
         }
-        bytes -= left;
+        queue->begun = block;
+        if (bytes < left_of(block)) {
+            block->start += (uint32_t)bytes;
+            break;
+        }
+        bytes -= left_of(block);
         queue->begun = NULL;
         tally(done, block);
         give(queue, blocks, block);
     }
+    unpick(queue);
 }
 
 void tp_queue_clear(struct tp_queue *queue, struct tp_blocks *blocks, struct tp_tally *dropped)
 {
+    unpick(queue);
     if (queue->begun) {
         tally(dropped, queue->begun);
         give(queue, blocks, queue->begun);

@@ -183,12 +183,12 @@ static ssize_t receive(struct tp_worker *w, struct tp_conn *conn)
         bool whole = block->payload <= block->room;
         pieces[0] =
             (struct iovec){block->data + block->end, (whole ? block->payload : block->room) - block->end};
-        pieces[1] = (struct iovec){w->receive, TP_RECEIVE_BYTES};
+        pieces[1] = (struct iovec){w->receive, w->quantum};
         count = whole ? 2 : 1;
     } else {
         memcpy(w->receive, conn->head, conn->head_length);
         pieces[0] =
-            (struct iovec){w->receive + conn->head_length, TP_RECEIVE_BYTES - (size_t)conn->head_length};
+            (struct iovec){w->receive + conn->head_length, w->quantum - (size_t)conn->head_length};
     }
     return tp_channel_read(conn, pieces, count);
 }
@@ -203,20 +203,20 @@ static void ended(struct tp_worker *w, struct tp_conn *conn, enum tp_reason reas
     tp_conn_close(w, conn, reason);
 }
 
-static void read_once(struct tp_worker *w, struct tp_conn *conn)
+static size_t read_once(struct tp_worker *w, struct tp_conn *conn)
 {
     if (conn->wants_introduction) {
         tp_stream_introduce(w, conn);
-        return;
+        return 0;
     }
     ssize_t n = receive(w, conn);
     if (conn->tls && n >= 0 && !tp_stream_secured(w, conn))
-        return;
+        return 0;
     if (n == 0)
-        return;
+        return 0;
     if (n < 0) {
         ended(w, conn, tp_reason_of((int)n));
-        return;
+        return 0;
     }
     tp_write(&conn->stat[TP_STAT_LAST_ACTIVE], w->now);
     if (conn->card.state == TP_LINGERING) {
@@ -231,13 +231,16 @@ static void read_once(struct tp_worker *w, struct tp_conn *conn)
         conn->head_length = 0;
         tp_stream_take(w, conn, size);
     }
+    return (size_t)n;
 }
 
-void tp_stream_readable(struct tp_worker *w, struct tp_conn *conn)
+size_t tp_stream_readable(struct tp_worker *w, struct tp_conn *conn)
 {
+    size_t bytes = 0;
     do
-        read_once(w, conn);
+        bytes += read_once(w, conn);
     while (conn->tls && conn->fd != -1 && tp_tls_pending(conn->tls));
     if (conn->tls && conn->fd != -1 && tp_tls_wants_write(conn->tls))
         tp_stream_want_write(w, conn, true);
+    return bytes;
 }

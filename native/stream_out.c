@@ -1,23 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // link_to_stream: datagrams become frames. What the socket takes at once goes straight from the receive
-// buffer; only the rest is copied into the connection's queue.
-#include <sys/epoll.h>
+// buffer; only the rest is copied into the connection's queue (stream_wait.c).
+//
+// The socket is given little more than it can send (unsent.h), so that what waits, waits in the queue, where
+// a frame that matters still comes first. Every write ends a TCP segment where it ends a frame (MSG_EOR).
+// Few frames, and those that matter, are written one by one: a frame is a segment then, and whoever looks at
+// segments finds it at their beginning. Many are written at once.
+#include <sys/socket.h>
 
 #include "channel.h"
-#include "tls.h"
-#include "worker.h"
-
-enum { PIECES = 1024 }; /* what one sendmsg takes: UIO_MAXIOV */
-
-static void count_done(struct tp_worker *w, struct tp_conn *conn, const struct tp_tally *done)
-{
-    tp_count(&w->counters, TP_C_link_to_stream_frames, done->frames);
-    tp_count(&w->counters, TP_C_link_to_stream_esp_frames, done->esp_frames);
-    tp_count(&w->counters, TP_C_link_to_stream_bytes, done->bytes);
-    tp_bump(&conn->stat[TP_STAT_LINK_TO_STREAM_FRAMES], done->frames);
-    tp_bump(&conn->stat[TP_STAT_LINK_TO_STREAM_ESP], done->esp_frames);
-    tp_bump(&conn->stat[TP_STAT_LINK_TO_STREAM_BYTES], done->bytes);
-}
+#include "stream_out.h"
 
 static void count_dropped(struct tp_worker *w, struct tp_conn *conn, enum tp_counter why, uint32_t frames)
 {
@@ -26,7 +18,7 @@ static void count_dropped(struct tp_worker *w, struct tp_conn *conn, enum tp_cou
 }
 
 void tp_stream_offer(struct tp_worker *w, struct tp_conn *conn, const uint8_t *data, uint32_t size,
-                     enum tp_kind kind, bool add_marker)
+                     enum tp_kind kind, uint8_t dscp, bool add_marker)
 {
     if (w->item_count == TP_BATCH_ITEMS)
         tp_stream_flush(w);
@@ -45,30 +37,35 @@ void tp_stream_offer(struct tp_worker *w, struct tp_conn *conn, const uint8_t *d
         .payload_length = size,
         .datagram = marker + size,
         .kind = kind,
+        .dscp = dscp,
     };
     item->next = -1;
     if (conn->batch_first == -1) {
         conn->batch_first = w->item_count;
+        conn->batch_bytes = conn->batch_count = 0;
         conn->batch_next = w->batch;
         w->batch = conn;
     } else {
         w->items[conn->batch_last].next = w->item_count;
     }
     conn->batch_last = w->item_count++;
+    conn->batch_bytes += size;
+    conn->batch_count++;
 }
 
-void tp_stream_want_write(struct tp_worker *w, struct tp_conn *conn, bool wanted)
+void tp_stream_count_done(struct tp_worker *w, struct tp_conn *conn, const struct tp_tally *done)
 {
-    if (conn->wants_write == wanted)
-        return;
-    conn->wants_write = wanted;
-    tp_worker_watch(w, EPOLL_CTL_MOD, conn->fd, wanted ? EPOLLIN | EPOLLOUT : EPOLLIN, &conn->handle);
+    tp_count(&w->counters, TP_C_link_to_stream_frames, done->frames);
+    tp_count(&w->counters, TP_C_link_to_stream_esp_frames, done->esp_frames);
+    tp_count(&w->counters, TP_C_link_to_stream_bytes, done->bytes);
+    tp_bump(&conn->stat[TP_STAT_LINK_TO_STREAM_FRAMES], done->frames);
+    tp_bump(&conn->stat[TP_STAT_LINK_TO_STREAM_ESP], done->esp_frames);
+    tp_bump(&conn->stat[TP_STAT_LINK_TO_STREAM_BYTES], done->bytes);
 }
 
-/* Bytes written, 0 when the socket is full, -1 when that was the end of the connection. */
-static ssize_t write_pieces(struct tp_worker *w, struct tp_conn *conn, struct iovec *pieces, unsigned count)
+ssize_t tp_stream_write(struct tp_worker *w, struct tp_conn *conn, struct iovec *pieces, unsigned count)
 {
-    ssize_t n = tp_channel_write(conn, pieces, count, 0);
+    ssize_t n = tp_channel_write(conn, pieces, count, MSG_EOR);
     if (n < 0) {
         tp_conn_close(w, conn, tp_reason_of((int)n));
         return -1;
@@ -76,115 +73,109 @@ static ssize_t write_pieces(struct tp_worker *w, struct tp_conn *conn, struct io
     if (n > 0) {
         tp_count(&w->counters, TP_C_link_to_stream_writes, 1);
         tp_write(&conn->stat[TP_STAT_LAST_ACTIVE], w->now);
+        tp_unsent_wrote(&conn->unsent, (uint32_t)n);
     }
     return n;
 }
 
-/* Copies items from `at` on into the queue; `written` bytes of the first are on the stream already. */
-static void enqueue(struct tp_worker *w, struct tp_conn *conn, int32_t at, uint32_t written)
+static uint32_t length_of(const struct tp_frame *frame)
 {
-    uint32_t limit = (uint32_t)w->config->queue_bytes;
-    struct tp_tally dropped = {0};
-    for (; at != -1; at = w->items[at].next, written = 0) {
+    return frame->header_length + frame->payload_length;
+}
+
+/* Pieces of the items from `at` on that make one write; gives their number, and their bytes in `offered`. */
+static unsigned lay_out(const struct tp_worker *w, int32_t at, uint32_t room, struct tp_alone which,
+                        struct iovec *pieces, size_t *offered)
+{
+    unsigned count = 0;
+    *offered = 0;
+    for (; at != -1 && count + 2 <= TP_PIECES; at = w->items[at].next) {
         const struct tp_frame *frame = &w->items[at].frame;
-        enum tp_put put = written > 0
-                              ? tp_queue_begin(&conn->queue, &w->blocks, frame, written, w->now)
-                              : tp_queue_put(&conn->queue, &w->blocks, limit, frame, w->now, &dropped);
-        if (put == TP_PUT_OK)
-            continue;
-        if (put == TP_PUT_NO_MEMORY || tp_queue_class(frame) == TP_CLASS_IKE) {
-            tp_conn_close(w, conn, TP_REASON_OUT_OF_MEMORY);
+        bool alone = which.all || (which.urgent && tp_frame_class(frame) != TP_CLASS_BULK);
+        if (count > 0 && (alone || *offered + length_of(frame) > room))
             break;
-        }
-        count_dropped(
-            w, conn,
-            put == TP_PUT_QUEUE_FULL ? TP_C_link_to_stream_queue_full : TP_C_link_to_stream_worker_full, 1);
+        pieces[count++] = (struct iovec){(void *)(uintptr_t)frame->header, frame->header_length};
+        pieces[count++] = (struct iovec){(void *)(uintptr_t)frame->payload, frame->payload_length};
+        *offered += length_of(frame);
+        if (alone)
+            break;
     }
-    count_dropped(w, conn, TP_C_link_to_stream_queue_full, dropped.frames);
-    tp_write(&conn->stat[TP_STAT_QUEUED], conn->queue.bytes);
-    if (conn->fd != -1 && !tp_queue_empty(&conn->queue))
-        tp_stream_want_write(w, conn, true);
+    return count;
 }
 
 /* Straight from the receive buffer; gives the first item that did not go out whole, -1 when all did or the
  * connection is gone, and how much of that item is on the stream. */
 static int32_t write_items(struct tp_worker *w, struct tp_conn *conn, uint32_t *written)
 {
+    struct iovec pieces[TP_PIECES];
     struct tp_tally done = {0};
     int32_t at = conn->batch_first;
-    *written = 0;
-    while (at != -1) {
-        struct iovec pieces[PIECES];
-        unsigned count = 0;
-        size_t offered = 0;
-        for (int32_t i = at; i != -1 && count + 2 <= PIECES; i = w->items[i].next) {
-            const struct tp_frame *frame = &w->items[i].frame;
-            pieces[count++] = (struct iovec){(void *)(uintptr_t)frame->header, frame->header_length};
-            pieces[count++] = (struct iovec){(void *)(uintptr_t)frame->payload, frame->payload_length};
-            offered += frame->header_length + frame->payload_length;
+    bool few = conn->batch_count <= TP_SHORT_QUEUE, train = false;
+    uint32_t room;
+    size_t left = 0;
+    for (; at != -1; left = 0) {
+        if ((room = tp_unsent_room(&conn->unsent, conn->fd, w->config->notsent_lowat, train)) == 0)
+            break;
+        size_t offered;
+        unsigned count = lay_out(w, at, room, tp_stream_alone(w, conn, few), pieces, &offered);
+        train = count > 2;
+        if (!train)
+            tp_stream_was_alone(conn);
+        ssize_t n = tp_stream_write(w, conn, pieces, count);
+        if (n == -1) {
+            at = -1;
+            break;
         }
-        ssize_t n = write_pieces(w, conn, pieces, count);
-        size_t left = n > 0 ? (size_t)n : 0;
+        left = (size_t)n;
         bool all = left == offered;
-        while (at != -1 && left > 0) {
+        while (at != -1 && left >= length_of(&w->items[at].frame)) {
             const struct tp_frame *frame = &w->items[at].frame;
-            uint32_t length = frame->header_length + frame->payload_length;
-            if (left < length)
-                break;
-            left -= length;
+            left -= length_of(frame);
             done.frames++;
             done.esp_frames += frame->kind == TP_ESP;
             done.bytes += frame->datagram;
             at = w->items[at].next;
         }
-        *written = (uint32_t)left;
-        if (n == -1)
-            at = -1;
         if (!all)
             break;
     }
-    count_done(w, conn, &done);
+    *written = (uint32_t)left;
+    tp_stream_count_done(w, conn, &done);
     return at;
+}
+
+static void flush_one(struct tp_worker *w, struct tp_conn *conn)
+{
+    int32_t rest = conn->batch_first;
+    uint32_t written = 0;
+    if (conn->fd != -1 && tp_queue_empty(&conn->queue)) {
+        rest = write_items(w, conn, &written);
+        if (rest != -1)
+            tp_stream_enqueue(w, conn, rest, written);
+    } else if (conn->fd != -1) {
+        tp_stream_enqueue(w, conn, rest, 0);
+        if (conn->fd != -1)
+            tp_stream_write_queue(w, conn, false);
+    }
+    if (conn->fd != -1)
+        tp_stream_settle(w, conn);
+    conn->batch_first = conn->batch_last = -1;
 }
 
 void tp_stream_flush(struct tp_worker *w)
 {
+    struct tp_conn *heavy = NULL;
     while (w->batch) {
         struct tp_conn *conn = w->batch;
         w->batch = conn->batch_next;
-        int32_t rest = conn->batch_first;
-        uint32_t written = 0;
-        if (conn->fd == -1)
-            rest = -1;
-        else if (tp_queue_empty(&conn->queue))
-            rest = write_items(w, conn, &written);
-        if (rest != -1)
-            enqueue(w, conn, rest, written);
-        if (conn->fd != -1 && conn->tls && tp_tls_wants_write(conn->tls))
-            tp_stream_want_write(w, conn, true);
-        conn->batch_first = conn->batch_last = -1;
+        if (conn->batch_bytes <= TP_LIGHT_BYTES) {
+            flush_one(w, conn);
+        } else {
+            conn->batch_next = heavy;
+            heavy = conn;
+        }
     }
+    for (; heavy; heavy = heavy->batch_next)
+        flush_one(w, heavy);
     w->item_count = 0;
-}
-
-void tp_stream_writable(struct tp_worker *w, struct tp_conn *conn)
-{
-    struct iovec pieces[PIECES];
-    struct tp_tally done = {0};
-    if (conn->tls && tp_tls_wants_write(conn->tls)) {
-        tp_stream_readable(w, conn); /* a handshake's own bytes go out by reading on */
-        if (conn->fd == -1)
-            return;
-    }
-    unsigned count = tp_queue_gather(&conn->queue, pieces, PIECES, TP_RECEIVE_BYTES);
-    if (count > 0 || conn->tls) {
-        ssize_t n = write_pieces(w, conn, pieces, count);
-        if (n == -1)
-            return;
-        tp_queue_written(&conn->queue, &w->blocks, (size_t)n, &done);
-        count_done(w, conn, &done);
-        tp_write(&conn->stat[TP_STAT_QUEUED], conn->queue.bytes);
-    }
-    if (tp_queue_empty(&conn->queue) && !(conn->tls && tp_tls_wants_write(conn->tls)))
-        tp_stream_want_write(w, conn, false);
 }

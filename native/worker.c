@@ -37,6 +37,7 @@ int tp_worker_open(struct tp_worker *w, struct tp_pump *pump, unsigned index, st
         .watch = &pump->watch,
         .index = index,
         .receive = MAP_FAILED,
+        .quantum = TP_RECEIVE_BYTES,
         .wake.kind = TP_HANDLE_WAKE,
     };
     for (unsigned i = 0; i < TP_LINK_FAMILIES * TP_PORTS; i++)
@@ -122,13 +123,53 @@ static void expire(struct tp_worker *w)
         tp_accept_resume(w);
 }
 
+static void stand_in_line(struct tp_worker *w, struct tp_conn *conn)
+{
+    if (conn->in_line)
+        return;
+    conn->in_line = true;
+    conn->next_in_line = NULL;
+    if (w->heavy.last)
+        w->heavy.last->next_in_line = conn;
+    else
+        w->heavy.first = conn;
+    w->heavy.last = conn;
+}
+
+/* Reads once; what fills a light stream's share comes back as a heavy one, if there is more. */
+static size_t read_stream(struct tp_worker *w, struct tp_conn *conn, uint32_t quantum)
+{
+    w->quantum = quantum;
+    size_t n = tp_stream_readable(w, conn);
+    conn->heavy = n >= TP_LIGHT_BYTES;
+    return n;
+}
+
 static void serve_conn(struct tp_worker *w, struct tp_conn *conn, uint32_t events)
 {
     /* What was closed earlier in this turn has a descriptor of -1. */
-    if (conn->fd != -1 && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-        tp_stream_readable(w, conn);
     if (conn->fd != -1 && events & EPOLLOUT)
         tp_stream_writable(w, conn);
+    if (conn->fd == -1 || !(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+        return;
+    if (conn->heavy)
+        stand_in_line(w, conn);
+    else
+        read_stream(w, conn, TP_LIGHT_BYTES);
+}
+
+/* One full read, of one stream or of several: whoever has become readable meanwhile comes next. */
+static void serve_heavy(struct tp_worker *w)
+{
+    for (size_t bytes = 0; w->heavy.first && bytes < TP_RECEIVE_BYTES / 2;) {
+        struct tp_conn *conn = w->heavy.first;
+        w->heavy.first = conn->next_in_line;
+        if (!w->heavy.first)
+            w->heavy.last = NULL;
+        conn->in_line = false;
+        if (conn->fd != -1)
+            bytes += read_stream(w, conn, TP_RECEIVE_BYTES);
+    }
 }
 
 static void serve(struct tp_worker *w, const struct epoll_event *event)
@@ -152,10 +193,17 @@ static void serve(struct tp_worker *w, const struct epoll_event *event)
 
 static void end_turn(struct tp_worker *w)
 {
-    while (w->closed) {
-        struct tp_conn *conn = w->closed;
-        w->closed = conn->next;
-        tp_conn_recycle(&w->conns, conn);
+    struct tp_conn *conn = w->closed;
+    w->closed = NULL;
+    while (conn) {
+        struct tp_conn *next = conn->next;
+        if (conn->in_line) { /* still pointed to */
+            conn->next = w->closed;
+            w->closed = conn;
+        } else {
+            tp_conn_recycle(&w->conns, conn);
+        }
+        conn = next;
     }
     tp_write(&w->counters.value[TP_C_queued_bytes], w->blocks.taken);
     tp_write(&w->counters.value[TP_C_memory_bytes],
@@ -172,19 +220,24 @@ static void close_all(struct tp_worker *w)
     end_turn(w);
 }
 
+void tp_worker_turn(struct tp_worker *w, int milliseconds)
+{
+    struct epoll_event events[EVENTS_PER_TURN];
+    int count = epoll_wait(w->epoll, events, EVENTS_PER_TURN, w->heavy.first ? 0 : milliseconds);
+    w->now = tp_now();
+    for (int i = 0; i < count; i++)
+        serve(w, &events[i]);
+    serve_heavy(w);
+    expire(w);
+    end_turn(w);
+}
+
 static void *run(void *argument)
 {
     struct tp_worker *w = argument;
-    struct epoll_event events[EVENTS_PER_TURN];
     w->now = tp_now();
-    while (!w->stopping) {
-        int count = epoll_wait(w->epoll, events, EVENTS_PER_TURN, milliseconds_left(w));
-        w->now = tp_now();
-        for (int i = 0; i < count; i++)
-            serve(w, &events[i]);
-        expire(w);
-        end_turn(w);
-    }
+    while (!w->stopping)
+        tp_worker_turn(w, milliseconds_left(w));
     close_all(w);
     return NULL;
 }

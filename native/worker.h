@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // One thread, one epoll, and everything it owns. Connections never change their worker.
 //
-// A turn: wait, read the clock, serve each handle a bounded amount, expire deadlines, recycle what was
-// closed. Another thread talks to a worker only through tp_worker_ask; what it may read beside that are
-// counters and cards. The files around it each are one activity of a worker and share this header:
-// stream_proxy.c, stream_open.c, stream_in.c, stream_out.c, link_in.c, accept.c, close.c, command.c, worker.c.
+// A turn: wait, read the clock, serve each handle a bounded amount, one of the heavy streams last, expire
+// deadlines, recycle what was closed. Another thread talks to a worker only through tp_worker_ask; what it
+// may read beside that are counters and cards. The files around it each are one activity of a worker and
+// share this header:
+// stream_proxy.c, stream_open.c, stream_in.c, stream_out.c, stream_wait.c, link_in.c, accept.c, close.c,
+// command.c, worker.c.
 #ifndef TP_WORKER_H
 #define TP_WORKER_H
 
@@ -22,6 +24,8 @@ enum {
     /* Read from one stream in one turn, and written to one. Half of it costs a tenth of the speed of a single
      * stream, twice as much gains nothing, and it is what others may have to wait for. */
     TP_RECEIVE_BYTES = 512 << 10,
+    /* A stream that brings or gets more than this in a turn is a heavy one and waits for the others. */
+    TP_LIGHT_BYTES = 32 << 10,
     TP_BATCH_ITEMS = 2048,        /* datagrams from the link collected before streams are written */
     TP_MAX_BAD_IKE = 16,          /* on one connection; one more closes it */
 };
@@ -59,8 +63,12 @@ struct tp_worker {
     struct tp_sink *sink;
 
     uint8_t *receive; /* TP_RECEIVE_BYTES */
+    uint32_t quantum; /* of them to be filled by one read */
     struct tp_tls_contexts *tls; /* NULL: TLS is not served */
     uint8_t *record;             /* TP_TLS_RECORD: where frames become one record */
+    struct {
+        struct tp_conn *first, *last;
+    } heavy; /* readable streams that wait for the others */
     struct tp_item *items;
     int32_t item_count;
     struct tp_conn *batch; /* connections with items */
@@ -81,12 +89,15 @@ int tp_worker_start(struct tp_worker *worker, struct tp_error *error);
 void tp_worker_join(struct tp_worker *worker);
 void tp_worker_close(struct tp_worker *worker);
 
+/* One turn; waits at most so many milliseconds for something to do, without end for -1. */
+void tp_worker_turn(struct tp_worker *worker, int milliseconds);
+
 /* Adds, or changes what is watched; 0 or -1. */
 int tp_worker_watch(struct tp_worker *worker, int operation, int fd, uint32_t events,
                     struct tp_handle *handle);
 
-/* stream_in.c: a stream has bytes, or news. */
-void tp_stream_readable(struct tp_worker *worker, struct tp_conn *conn);
+/* stream_in.c: a stream has bytes, or news; about worker->quantum of them are read. Gives how many were. */
+size_t tp_stream_readable(struct tp_worker *worker, struct tp_conn *conn);
 /* The first bytes of a stream, which somebody else has read; at most TP_RECEIVE_BYTES, in worker->receive. */
 void tp_stream_take(struct tp_worker *worker, struct tp_conn *conn, size_t size);
 /* Cuts bytes in worker->receive into frames and hands over what is in them. `first`, if any, is a frame
@@ -110,8 +121,9 @@ bool tp_stream_secured(struct tp_worker *worker, struct tp_conn *conn);
 /* stream_out.c: a sink's datagrams into a stream. `data` must stay until tp_stream_flush. An IKE message that
  * came without its marker gets one when `add_marker` is set. */
 void tp_stream_offer(struct tp_worker *worker, struct tp_conn *conn, const uint8_t *data, uint32_t size,
-                     enum tp_kind kind, bool add_marker);
+                     enum tp_kind kind, uint8_t dscp, bool add_marker);
 void tp_stream_flush(struct tp_worker *worker);
+/* stream_wait.c: the socket has room. */
 void tp_stream_writable(struct tp_worker *worker, struct tp_conn *conn);
 /* Whether epoll is to tell when the socket takes bytes. */
 void tp_stream_want_write(struct tp_worker *worker, struct tp_conn *conn, bool wanted);

@@ -108,6 +108,7 @@ static inline struct tp_config stage_config(void)
         .first_bytes_ns = TP_SECOND,
         .frame_ns = TP_SECOND,
         .ike_ns = TP_SECOND,
+        .notsent_lowat = 1 << 17,
         .queue_bytes = 1 << 16,
         .worker_queue_bytes = 1 << 20,
     };

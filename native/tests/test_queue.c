@@ -7,7 +7,8 @@ enum { CAP = 16384, BIG = 1400 };
 
 static struct tp_blocks blocks;
 static struct tp_queue queue;
-static struct tp_tally dropped, done;
+static struct tp_tally dropped, late, done;
+static uint64_t now;
 static uint8_t header[TP_MAX_HEADER], payload[TP_MAX_FRAME];
 
 static void fresh(size_t worker_cap)
@@ -18,22 +19,29 @@ static void fresh(size_t worker_cap)
     tp_blocks_close(&blocks);
     tp_blocks_open(&blocks, worker_cap);
     queue = (struct tp_queue){0};
-    dropped = done = (struct tp_tally){0};
+    dropped = late = done = (struct tp_tally){0};
+    now = TP_SECOND;
 }
 
 /* A TPKT' frame whose payload is filled with `mark`; `header` and `payload` must not change until it is used.
  */
-static struct tp_frame frame(enum tp_kind kind, uint32_t size, uint8_t mark)
+static struct tp_frame frame(enum tp_kind kind, uint32_t size, uint8_t dscp, uint8_t mark)
 {
     memset(payload, mark, size);
     uint32_t length = (uint32_t)tp_frame_write_header(TP_FRAMING_TPKT, header, size);
-    return (struct tp_frame){header, payload, length, size, size, kind};
+    return (struct tp_frame){header, payload, length, size, size, kind, dscp};
 }
 
 static enum tp_put put(enum tp_kind kind, uint32_t size, uint8_t mark)
 {
-    struct tp_frame f = frame(kind, size, mark);
-    return tp_queue_put(&queue, &blocks, CAP, &f, 0, &dropped);
+    struct tp_frame f = frame(kind, size, 0, mark);
+    return tp_queue_put(&queue, &blocks, CAP, &f, now, &dropped);
+}
+
+static enum tp_put put_marked(uint8_t dscp, uint32_t size, uint8_t mark)
+{
+    struct tp_frame f = frame(TP_ESP, size, dscp, mark);
+    return tp_queue_put(&queue, &blocks, CAP, &f, now, &dropped);
 }
 
 /* Writes at most `room` bytes and checks that they are the next ones; gives the marks of frames they came
@@ -41,7 +49,8 @@ static enum tp_put put(enum tp_kind kind, uint32_t size, uint8_t mark)
 static size_t write_some(size_t room, uint8_t *out)
 {
     struct iovec pieces[64];
-    unsigned count = tp_queue_gather(&queue, pieces, 64, TP_MAX_FRAME);
+    struct tp_wish wish = {.budget = room};
+    unsigned count = tp_queue_pick(&queue, &blocks, now, wish, pieces, 64, &late);
     size_t bytes = 0;
     for (unsigned i = 0; i < count && bytes < room; i++) {
         size_t n = pieces[i].iov_len < room - bytes ? pieces[i].iov_len : room - bytes;
@@ -140,7 +149,7 @@ static void a_frame_cut_at_any_byte_is_finished(void)
     for (uint32_t cut = 1; cut < LENGTH; cut++) {
         uint8_t out[2 * LENGTH], whole[LENGTH];
         fresh(1 << 20);
-        struct tp_frame f = frame(TP_ESP, SIZE, 'x');
+        struct tp_frame f = frame(TP_ESP, SIZE, 0, 'x');
         memcpy(whole, header, 4);
         memcpy(whole + 4, payload, SIZE);
         CHECK(tp_queue_begin(&queue, &blocks, &f, cut, 0) == TP_PUT_OK);
@@ -154,15 +163,159 @@ static void a_frame_cut_at_any_byte_is_finished(void)
     }
 }
 
-static void gathering_stops_at_its_room_and_about_its_budget(void)
+/* How many pieces are picked; nothing of them is written. */
+static unsigned picked(struct tp_wish wish, unsigned room)
 {
-    struct iovec pieces[8];
+    struct iovec pieces[64];
+    unsigned count = tp_queue_pick(&queue, &blocks, now, wish, pieces, room, &late);
+    tp_queue_written(&queue, &blocks, 0, &done);
+    return count;
+}
+
+static void picking_stops_at_its_room_and_about_its_budget(void)
+{
     fresh(1 << 20);
     for (unsigned i = 0; i < 6; i++)
         put(TP_ESP, 1000, 0);
-    CHECK(tp_queue_gather(&queue, pieces, 4, 1 << 20) == 4);
-    CHECK(tp_queue_gather(&queue, pieces, 8, 1 << 20) == 6);
-    CHECK(tp_queue_gather(&queue, pieces, 8, 1500) == 2);
+    CHECK(picked((struct tp_wish){.budget = 1 << 20}, 4) == 4);
+    CHECK(picked((struct tp_wish){.budget = 1 << 20}, 8) == 6);
+    CHECK(picked((struct tp_wish){.budget = 1500}, 8) == 2);
+    CHECK(picked((struct tp_wish){.budget = 1 << 20, .all_alone = true}, 8) == 1);
+    CHECK(picked((struct tp_wish){.budget = 1 << 20, .urgent_alone = true}, 8) == 6);
+    put(TP_ESP, 100, 0);
+    CHECK(picked((struct tp_wish){.budget = 1 << 20, .urgent_alone = true}, 8) == 1);
+    CHECK(picked((struct tp_wish){.budget = 1 << 20}, 8) == 7);
+}
+
+/* The marks of whole frames of `size`, as they leave. */
+static void expect(const char *marks, uint32_t size)
+{
+    uint8_t out[TP_MAX_FRAME];
+    for (; *marks; marks++) {
+        CHECK(write_some(4 + size, out) == 4 + size);
+        CHECK(out[4] == (uint8_t)*marks);
+    }
+}
+
+static void marked_and_small_frames_go_before_bulk(void)
+{
+    fresh(1 << 20);
+    put_marked(0, TP_SMALL + 1, 'b');     /* bulk */
+    put_marked(39, TP_SMALL + 1, 'c');    /* below CS5: bulk */
+    put_marked(40, TP_SMALL + 1, 'm');    /* CS5 */
+    put_marked(46, TP_SMALL + 1, 'n');    /* EF */
+    put(TP_IKE, TP_SMALL + 1, 'i');
+    expect("imnbc", TP_SMALL + 1);
+    put_marked(0, TP_SMALL + 1, 'b');
+    put_marked(8, TP_SMALL, 'c'); /* small, but marked as less than best effort */
+    put_marked(0, TP_SMALL, 's');
+    expect("s", TP_SMALL);
+    expect("b", TP_SMALL + 1);
+    expect("c", TP_SMALL);
+    CHECK(tp_queue_empty(&queue));
+}
+
+static void bulk_is_not_starved_by_what_goes_before_it(void)
+{
+    uint8_t out[TP_MAX_FRAME];
+    unsigned bulk = 0, expedited = 0;
+    fresh(1 << 20);
+    for (unsigned i = 0; i < 5; i++)
+        put(TP_ESP, BIG, 'b');
+    while (bulk < 5) {
+        put_marked(46, 196, 'e'); /* there is always one more */
+        struct iovec piece;
+        CHECK(tp_queue_pick(&queue, &blocks, now, (struct tp_wish){.budget = 1}, &piece, 1, &late) == 1);
+        memcpy(out, piece.iov_base, piece.iov_len);
+        tp_queue_written(&queue, &blocks, piece.iov_len, &done);
+        bulk += out[4] == 'b';
+        expedited += out[4] == 'e';
+        CHECK(expedited * 200 <= (bulk + 1) * (TP_EXPEDITED_RUN + 200));
+    }
+    CHECK(expedited * 200 >= 5 * TP_EXPEDITED_RUN);
+    CHECK(dropped.frames == 0 && late.frames == 0);
+}
+
+static void expedited_frames_beyond_their_share_become_bulk_and_keep_their_order(void)
+{
+    enum { SIZE = 200, COST = 256, SHARE = CAP / TP_EXPEDITED_SHARE / COST };
+    static const uint8_t markings[] = {0, 46};
+    for (unsigned m = 0; m < 2; m++) {
+        uint8_t out[4 + SIZE], next = 0;
+        fresh(1 << 20);
+        for (uint8_t i = 0; i < SHARE + 4; i++)
+            CHECK(put_marked(markings[m], SIZE, i) == TP_PUT_OK);
+        CHECK(queue.demoted[m] == 4 && queue.demoted[!m] == 0);
+        /* Its share is free again, but those that wait in bulk come first. */
+        for (unsigned i = 0; i < SHARE; i++) {
+            CHECK(write_some(sizeof out, out) == sizeof out);
+            CHECK(out[4] == next++);
+        }
+        CHECK(put_marked(markings[m], SIZE, SHARE + 4) == TP_PUT_OK);
+        CHECK(put_marked(markings[!m], SIZE, 'o') == TP_PUT_OK); /* others are not held up */
+        expect("o", SIZE);
+        for (unsigned i = 0; i < 5; i++) {
+            CHECK(write_some(sizeof out, out) == sizeof out);
+            CHECK(out[4] == next++);
+        }
+        CHECK(queue.demoted[m] == 0 && tp_queue_empty(&queue));
+        CHECK(put_marked(markings[m], SIZE, 'e') == TP_PUT_OK);
+        CHECK(queue.waiting[TP_CLASS_EXPEDITED].first);
+    }
+}
+
+static void what_waits_too_long_for_too_long_is_dropped_from_the_head(void)
+{
+    uint8_t out[BIG + 4], last = 0;
+    fresh(1 << 20);
+    put(TP_IKE, 100, 'i');
+    uint64_t begin = now;
+    /* A frame a millisecond comes and goes, and every frame waits for seven. */
+    for (unsigned i = 0; i < 7; i++, now += TP_MILLISECOND)
+        put(TP_ESP, BIG, last++);
+    CHECK(write_some(104, out) == 104);
+    while (late.frames == 0) {
+        put(TP_ESP, BIG, last++);
+        CHECK(write_some(BIG + 4, out) == BIG + 4);
+        now += TP_MILLISECOND;
+    }
+    CHECK(now - begin >= TP_CODEL_INTERVAL && now - begin < 2 * TP_CODEL_INTERVAL);
+    /* The oldest was lost, and the one behind it left in its place. */
+    CHECK(late.frames == 1 && out[4] == (uint8_t)(last - 7) && dropped.frames == 0);
+}
+
+static void neither_ike_nor_a_begun_frame_is_ever_late(void)
+{
+    uint8_t out[BIG + 4];
+    fresh(1 << 20);
+    put(TP_ESP, BIG, 'a');
+    CHECK(write_some(1, out) == 1);
+    for (unsigned i = 0; i < 4; i++)
+        put(TP_IKE, 1000, 'i');
+    for (unsigned i = 0; i < 4; i++) {
+        now += 10 * TP_SECOND;
+        CHECK(write_some(1, out + 1 + i) == 1);
+    }
+    CHECK(write_some(BIG + 4 - 5, out + 5) == BIG + 4 - 5 && out[4] == 'a' && out[BIG + 3] == 'a');
+    for (unsigned i = 0; i < 4; i++) {
+        now += 10 * TP_SECOND;
+        CHECK(write_some(1004, out) == 1004 && out[4] == 'i');
+    }
+    CHECK(late.frames == 0 && dropped.frames == 0);
+}
+
+static void what_was_picked_and_not_written_is_where_it_was(void)
+{
+    fresh(1 << 20);
+    for (uint8_t i = 'a'; i < 'f'; i++)
+        put(TP_ESP, 1000, i);
+    put(TP_IKE, 1000, 'i');
+    struct tp_queue before = queue;
+    CHECK(picked((struct tp_wish){.budget = 1 << 20}, 64) == 6);
+    CHECK(before.frames == queue.frames && before.bytes == queue.bytes);
+    CHECK(before.waiting[TP_CLASS_BULK].bytes == queue.waiting[TP_CLASS_BULK].bytes);
+    expect("iabcde", 1000);
+    CHECK(tp_queue_empty(&queue));
 }
 
 static void a_frame_longer_than_the_cap_is_refused_alone(void)
@@ -196,7 +349,13 @@ int main(void)
     RUN(ike_alone_fills_the_cap_and_then_says_so);
     RUN(a_full_worker_takes_ike_and_drops_the_rest);
     RUN(a_frame_cut_at_any_byte_is_finished);
-    RUN(gathering_stops_at_its_room_and_about_its_budget);
+    RUN(picking_stops_at_its_room_and_about_its_budget);
+    RUN(marked_and_small_frames_go_before_bulk);
+    RUN(bulk_is_not_starved_by_what_goes_before_it);
+    RUN(expedited_frames_beyond_their_share_become_bulk_and_keep_their_order);
+    RUN(what_waits_too_long_for_too_long_is_dropped_from_the_head);
+    RUN(neither_ike_nor_a_begun_frame_is_ever_late);
+    RUN(what_was_picked_and_not_written_is_where_it_was);
     RUN(a_frame_longer_than_the_cap_is_refused_alone);
     RUN(blocks_of_all_sizes_are_reused_and_given_back);
     fresh(0);

@@ -28,7 +28,8 @@ static uint32_t chance(uint32_t below)
 static struct {
     uint8_t bytes[2 * FRAME];
     size_t size;
-    uint64_t next_esp, next_ike, esp, ike;
+    uint64_t next_ike, esp, ike;
+    uint64_t next[3]; /* of small, marked and bulk ESP: each keeps its order */
 } reader;
 
 static void put_number(uint8_t *to, uint32_t number)
@@ -53,8 +54,9 @@ static void check_frame(enum tp_framing framing, const uint8_t *frame, size_t si
         return;
     }
     uint32_t number = get_number(payload + 4);
-    CHECK(number >= reader.next_esp);
-    reader.next_esp = number + 1;
+    uint8_t what = payload[3];
+    CHECK(number >= reader.next[what]);
+    reader.next[what] = number + 1;
     reader.esp++;
     for (size_t i = 8; i < size; i++)
         CHECK(payload[i] == (uint8_t)number);
@@ -88,7 +90,8 @@ static void conversation(enum tp_protocol protocol)
 {
     static uint8_t data[64][3000];
     uint32_t sent_esp = 0, sent_ike = 0;
-    uint64_t dropped = counted(TP_C_link_to_stream_queue_full), frames = counted(TP_C_link_to_stream_frames);
+    uint64_t full = counted(TP_C_link_to_stream_queue_full), late = counted(TP_C_link_to_stream_late),
+             frames = counted(TP_C_link_to_stream_frames);
     enum tp_framing framing = protocol == TP_PROTOCOL_TPKT ? TP_FRAMING_TPKT : TP_FRAMING_RFC9329;
     memset(&reader, 0, sizeof reader);
     stage_enter(&stage);
@@ -106,13 +109,15 @@ static void conversation(enum tp_protocol protocol)
                 uint8_t *message = data[i] + (bare ? 0 : TP_MARKER);
                 put_number(message + 20, sent_ike++);
                 put_number(message + 24, size - (bare ? 0 : TP_MARKER));
-                tp_stream_offer(stage.worker, stage.conn, data[i], size, TP_IKE, bare);
+                tp_stream_offer(stage.worker, stage.conn, data[i], size, TP_IKE, 0, bare);
             } else {
-                put_number(data[i], 0xc0ffee01);
+                uint8_t dscp = chance(20) == 0 ? 46 : 0;
+                put_number(data[i], 0xc0ffee00 + (dscp > 0 ? 1 : size <= TP_SMALL ? 0 : 2));
                 put_number(data[i] + 4, sent_esp++);
-                tp_stream_offer(stage.worker, stage.conn, data[i], size, TP_ESP, false);
+                tp_stream_offer(stage.worker, stage.conn, data[i], size, TP_ESP, dscp, false);
             }
         }
+        stage.worker->now += chance(12) * TP_MILLISECOND;
         tp_stream_flush(stage.worker);
         memset(data, 0xdd, sizeof data); /* what was not written must have been copied */
         CHECK(stage.conn->fd != -1 && stage.conn->queue.bytes <= stage.worker->config->queue_bytes);
@@ -126,11 +131,14 @@ static void conversation(enum tp_protocol protocol)
     while (read_some(framing, FRAME) || !tp_queue_empty(&stage.conn->queue))
         tp_stream_writable(stage.worker, stage.conn);
     CHECK(reader.size == 0 && reader.ike == sent_ike && !stage.conn->wants_write);
-    dropped = counted(TP_C_link_to_stream_queue_full) - dropped;
-    CHECK(dropped > 0 && reader.esp == sent_esp - dropped && reader.next_esp == sent_esp);
+    full = counted(TP_C_link_to_stream_queue_full) - full;
+    late = counted(TP_C_link_to_stream_late) - late;
+    CHECK(full > 0 && late > 0 && reader.esp == sent_esp - full - late);
+    CHECK(tp_read(&stage.conn->stat[TP_STAT_DROPPED_FULL]) == full &&
+          tp_read(&stage.conn->stat[TP_STAT_DROPPED_LATE]) == late);
     CHECK(counted(TP_C_link_to_stream_frames) - frames == reader.esp + reader.ike);
     CHECK(tp_read(&stage.conn->stat[TP_STAT_QUEUED]) == 0 &&
-          tp_read(&stage.conn->stat[TP_STAT_DROPPED]) == dropped);
+          tp_read(&stage.conn->stat[TP_STAT_DROPPED]) == full + late);
     tp_conn_close(stage.worker, stage.conn, TP_REASON_CONTROL);
     CHECK(stage_leave(&stage) == TP_REASON_CONTROL);
 }
@@ -151,8 +159,8 @@ static void a_reader_that_is_gone(void)
     stage_enter(&stage);
     CHECK(tp_stream_identified(stage.worker, stage.conn, TP_PROTOCOL_TPKT));
     CHECK(shutdown(stage.peer, SHUT_RD) == 0);
-    tp_stream_offer(stage.worker, stage.conn, esp, sizeof esp, TP_ESP, false);
-    tp_stream_offer(stage.worker, stage.conn, esp, sizeof esp, TP_ESP, false);
+    tp_stream_offer(stage.worker, stage.conn, esp, sizeof esp, TP_ESP, 0, false);
+    tp_stream_offer(stage.worker, stage.conn, esp, sizeof esp, TP_ESP, 0, false);
     tp_stream_flush(stage.worker);
     CHECK(stage.conn->fd == -1);
     CHECK(stage_leave(&stage) == TP_REASON_RESET);
@@ -165,7 +173,7 @@ static void a_connection_full_of_ike_is_given_up(void)
     CHECK(fcntl(stage.conn->fd, F_SETFL, O_NONBLOCK) == 0);
     CHECK(tp_stream_identified(stage.worker, stage.conn, TP_PROTOCOL_TPKT));
     for (unsigned i = 0; i < 2000 && stage.conn->fd != -1; i++) {
-        tp_stream_offer(stage.worker, stage.conn, message, sizeof message, TP_IKE, false);
+        tp_stream_offer(stage.worker, stage.conn, message, sizeof message, TP_IKE, 0, false);
         tp_stream_flush(stage.worker);
     }
     CHECK(stage_leave(&stage) == TP_REASON_OUT_OF_MEMORY);
@@ -178,7 +186,7 @@ static void more_items_than_a_batch_holds_are_no_trouble(void)
     CHECK(tp_stream_identified(stage.worker, stage.conn, TP_PROTOCOL_TPKT));
     memset(&reader, 0, sizeof reader);
     for (unsigned i = 0; i < TP_BATCH_ITEMS + 10; i++)
-        tp_stream_offer(stage.worker, stage.conn, esp, sizeof esp, TP_ESP, false);
+        tp_stream_offer(stage.worker, stage.conn, esp, sizeof esp, TP_ESP, 0, false);
     tp_stream_flush(stage.worker);
     uint64_t frames = 0;
     uint8_t frame[12];

@@ -27,6 +27,11 @@ _CONNECTION = ConnectionInfo(
     link_to_stream_esp_frames=0,
     queued_bytes=0,
     dropped=0,
+    dropped_late=0,
+    dropped_full=0,
+    queued_expedited=0,
+    queued_bulk=0,
+    unsent_limit=0,
 )
 
 

@@ -71,5 +71,10 @@ class ConnectionInfo:
     link_to_stream_frames: int
     link_to_stream_esp_frames: int
     queued_bytes: int
-    dropped: int  # datagrams of either direction that it lost here
+    dropped: int  # datagrams of either direction that it lost here; of those from the link to the stream
+    dropped_late: int  # ... that CoDel took, because they had waited too long
+    dropped_full: int  # ... that a byte cap took
+    queued_expedited: int  # that had to wait, ever, by class
+    queued_bulk: int
+    unsent_limit: int  # bytes that its socket may hold unsent, as it last was; 0: nothing ever waited
     tls: TlsInfo | None = None  # None: plain, or its handshake is not done

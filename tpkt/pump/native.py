@@ -169,6 +169,11 @@ def connection_info(native: Any) -> ConnectionInfo:
         link_to_stream_esp_frames=int(native.link_to_stream_esp_frames),
         queued_bytes=int(native.queued_bytes),
         dropped=int(native.dropped),
+        dropped_late=int(native.dropped_late),
+        dropped_full=int(native.dropped_full),
+        queued_expedited=int(native.queued_expedited),
+        queued_bulk=int(native.queued_bulk),
+        unsent_limit=int(native.unsent_limit),
         tls=_tls_info(native) if native.tls_version else None,
     )
 
