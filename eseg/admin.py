@@ -11,11 +11,15 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from msgspec import structs
+
 from charon import CharonError
+from eseg.bans import BanDesk
+from eseg.config import Config
 from eseg.front import Front, pools_of, workers_of
 from eseg.loader import Loaded, load
 from eseg.metrics import CONTENT_TYPE, page
@@ -32,7 +36,12 @@ from tpkt.pump import PumpError
 
 logger = logging.getLogger(__name__)
 # Sections whose change would mean another link, other sockets or another charon.
-FIXED = ("gateway", "listen", "link", "charon", "limits")
+FIXED = ("gateway", "listen", "link", "charon")
+# Keys of other sections that a running pump can change; the rest of their section is its for life.
+FREE = {
+    "limits": ("half_identified_per_source", "ike_half_open_per_source", "accepts_per_second_per_source"),
+    "bans": ("closes", "within_seconds", "ban_seconds", "limits"),
+}
 
 
 class Admin:
@@ -68,6 +77,7 @@ class Admin:
             "GET /sessions": session_list,
             "GET /metrics": metrics,
             "POST /reload": reload,
+            **BanDesk(self._pump).routes(),
         }
 
     async def status(self) -> Status:
@@ -95,7 +105,7 @@ class Admin:
                 troubles=troubles,
             ),
             charon=charon,
-            pump=pump_status(counters, workers_of(config)),
+            pump=pump_status(counters, workers_of(config), self._loaded.rules.count),
             tls=status_of(self._loaded, counters),
             deadlines=dict(self._reaper.counts),
         )
@@ -123,7 +133,7 @@ class Admin:
         """
         try:
             loaded = await asyncio.to_thread(load, self._loaded.path)
-            fixed = [name for name in FIXED if getattr(loaded.config, name) != getattr(self.config, name)]
+            fixed = list(unchangeable(self.config, loaded.config))
             if fixed:
                 raise api.ApiError(f"{', '.join(fixed)} changed; restart the gateway to apply this")
             # In this order, since the second is the one that can still be refused, and the first be put back.
@@ -133,6 +143,7 @@ class Admin:
             except CharonError:
                 self._front.serve_tls(server_of(self._loaded))
                 raise
+            await asyncio.to_thread(self._front.admit, loaded.config, loaded.rules)
         except (ConfigError, CharonError, PumpError) as error:
             raise api.ApiError(f"not reloaded, the old configuration holds: {error}") from error
         self._loaded, self.config = loaded, loaded.config
@@ -156,3 +167,13 @@ class Admin:
         sas = await self._strongswan.sas()
         connections = await asyncio.to_thread(self._pump.connections)
         return join(connections, sas, pools=self._pools, now=time.monotonic())
+
+
+def unchangeable(before: Config, after: Config) -> Iterator[str]:
+    """Name what differs and cannot change in a running gateway."""
+    for name in FIXED:
+        if getattr(before, name) != getattr(after, name):
+            yield name
+    for section, free in FREE.items():
+        old, new = structs.asdict(getattr(before, section)), structs.asdict(getattr(after, section))
+        yield from (f"{section}.{key}" for key in old if key not in free and old[key] != new[key])

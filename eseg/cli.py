@@ -105,7 +105,7 @@ def doctor(path: Path, as_json: bool) -> None:
 @_config
 @_json
 def reload(path: Path, as_json: bool) -> None:
-    """Apply changed connections, pools, users and keys to the running gateway; its clients stay."""
+    """Apply changed connections, pools, users, keys, access and bans to the running gateway; clients stay."""
     answer = _ask(path, "POST /reload")
     if as_json:
         console.print_json(answer)
@@ -113,11 +113,55 @@ def reload(path: Path, as_json: bool) -> None:
         click.echo(f"reloaded, configuration {answer['config_hash']}")
 
 
-def _ask(path: Path, route: str) -> dict[str, Any]:
+@main.command()
+@_config
+@_json
+def bans(path: Path, as_json: bool) -> None:
+    """Show which prefixes are refused, for what, and for how long yet."""
+    answer = _ask(path, "GET /bans")
+    console.print_json(answer) if as_json else display.bans(answer)
+
+
+@main.command()
+@click.argument("prefix")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="For so long; bans.ban_seconds.")
+@click.option("--close", is_flag=True, help="End the connections it has open, too.")
+@_config
+@_json
+def ban(prefix: str, seconds: float | None, close: bool, path: Path, as_json: bool) -> None:
+    """Refuse a prefix or an address for a while, until unban, or until the gateway restarts."""
+    if seconds is None:
+        seconds = _configuration(path).bans.ban_seconds
+    answer = _ask(path, "POST /bans", {"prefix": prefix, "seconds": seconds, "close": close})
+    if as_json:
+        console.print_json(answer)
+    else:
+        for_long = console.human_seconds(answer["seconds"])
+        click.echo(f"banned {answer['prefix']} for {for_long}, closed {answer['closed']} connections")
+
+
+@main.command()
+@click.argument("prefix")
+@_config
+@_json
+def unban(prefix: str, path: Path, as_json: bool) -> None:
+    """Let a prefix or an address in again, as `bans` lists it."""
+    answer = _ask(path, "POST /bans/lift", {"prefix": prefix})
+    console.print_json(answer) if as_json else click.echo(f"lifted the ban of {answer['prefix']}")
+
+
+def _configuration(path: Path) -> Config:
+    try:
+        return configfile.load(path.absolute(), Config)
+    except configfile.ConfigError as error:
+        console.fail(error)
+
+
+def _ask(path: Path, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """Ask the running gateway; its socket is where the configuration says."""
     try:
         config = configfile.load(path.absolute(), Config)
-        answer = asyncio.run(api.call(config.gateway.socket, route, seconds=40))
+        answer = asyncio.run(api.call(config.gateway.socket, route, body, seconds=40))
     except (api.ApiError, configfile.ConfigError) as error:
         console.fail(error)
     return dict(answer)

@@ -18,6 +18,7 @@ from msgspec import Meta
 from tpkt.daemon.schema import HIDDEN, Daemon, Device, Name, Port, SecondsOrOff, SecretHolder, Section
 
 DEFAULT_PATH = Path("/etc/eseg/eseg.toml")
+MAX_BAN_SECONDS = 366 * 86_400
 ANYBODY = "%any"  # charon's word for every identity
 
 Count = Annotated[int, Meta(ge=1, le=16_777_216)]
@@ -160,6 +161,8 @@ class Limits(Section, frozen=True, kw_only=True):
     connections: Count = 100_000
     half_identified: Count = 1024
     half_identified_per_source: Count = 64
+    ike_half_open: CountOrOff = 1024
+    ike_half_open_per_source: CountOrOff = 128
     accepts_per_second_per_source: CountOrOff = 200
     first_bytes_seconds: Seconds = 10.0
     handshake_seconds: Seconds = 10.0
@@ -168,6 +171,25 @@ class Limits(Section, frozen=True, kw_only=True):
     queue_bytes: Annotated[int, Meta(ge=65_536, le=1 << 30)] = 262_144
     worker_queue_bytes: Annotated[int, Meta(ge=65_536, le=1 << 40)] = 268_435_456
     sa_seconds: SecondsOrOff = 30.0
+
+
+class Access(Section, frozen=True, kw_only=True):
+    """Who may connect at all, by prefix: here, or one a line in files that every reload reads again."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    allow_files: tuple[str, ...] = ()
+    deny_files: tuple[str, ...] = ()
+
+
+class Bans(Section, frozen=True, kw_only=True):
+    """When a source is refused for a while, for what its connections did."""
+
+    closes: CountOrOff = 100
+    within_seconds: Seconds = 60.0
+    ban_seconds: Annotated[float, Meta(ge=0.01, le=MAX_BAN_SECONDS)] = 600.0
+    limits: bool = False
+    most: Annotated[int, Meta(ge=1, le=1 << 20)] = 65_536
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -182,6 +204,8 @@ class Config(Section, frozen=True, kw_only=True):
     pool: tuple[Pool, ...] = ()
     user: tuple[User, ...] = ()
     limits: Limits = Limits()
+    access: Access = Access()
+    bans: Bans = Bans()
 
     @property
     def wants_ipv6(self) -> bool:

@@ -118,7 +118,7 @@ class Gateway:
         stack.push_async_callback(tasks.whole, link.down)
         await tasks.whole(link.up)
         try:
-            front = stack.enter_context(Front(config, link.namespace, server_of(loaded)))
+            front = stack.enter_context(Front(config, link.namespace, loaded.rules, server_of(loaded)))
         except MisuseError as error:
             # Limits of the pump that depend on this machine: a small pool and many cores.
             raise ConfigError(loaded.path, "link", str(error), "or set gateway.workers") from error

@@ -41,6 +41,12 @@ def status(answer: Json) -> None:
             "connections",
             f"{pump['connections']} open on {pump['workers']} workers, {pump['accepted']} accepted",
         ),
+        (
+            "unproven",
+            f"{pump['half_identified']} have not told their protocol, "
+            f"{pump['ike_half_open']} wait for charon's first answer",
+        ),
+        ("access", f"{pump['rules']} prefixes allowed or denied, {pump['bans']} banned"),
     ]
     print_table(
         ("gateway", f"{answer['instance']}: {well}, up {human_seconds(answer['uptime_seconds'])}"),
@@ -99,6 +105,20 @@ def _session(session: Json) -> Sequence[object]:
         f"{human_bytes(up)}\n{human_bytes(down)}",
         f"#{ike['unique_id']}\n{ike['state'].lower()}" if ike else None,
     )
+
+
+def bans(answer: Json) -> None:
+    """Show the answer of GET /bans."""
+    rows = [
+        (
+            ban["prefix"],
+            human_seconds(ban["left_seconds"]),
+            ban["refused"],
+            "by hand" if ban["by_hand"] else CloseReason(ban["reason"]).sentence,
+        )
+        for ban in answer["bans"]
+    ]
+    print_table(("prefix", "left", "refused", "for"), rows, title=f"Bans: {answer['count']}")
 
 
 def checks(found: Iterable[Check]) -> None:

@@ -7,19 +7,25 @@ attack: what strangers can cause at any rate is logged at debug level only, and 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import socket
 from ipaddress import IPv4Network, IPv6Network
 from typing import Self
 
+from msgspec import structs
+
+from eseg.access import Rules
 from eseg.config import Config
 from eseg.ranges import port_text
-from tpkt.pump import EventKind, Limits, Pump, PumpConfig, PumpError, PumpEvent, TlsServer
+from tpkt.errors import CloseReason
+from tpkt.pump import Banning, EventKind, Limits, Pump, PumpConfig, PumpError, PumpEvent, TlsServer
 
 logger = logging.getLogger(__name__)
 
 MAX_WORKERS = 64  # more cores than this gain nothing: charon is the limit long before
+EXPECTED = (CloseReason.BANNED, CloseReason.DENIED)
 PREFERRED = "bbr"  # with loss-based control a voice stream collapses under 3 % of loss
 
 
@@ -55,7 +61,6 @@ def congestion_of(config: Config) -> tuple[str | None, str | None]:
 def pump_config(config: Config, namespace: str) -> PumpConfig:
     """Give what the pump is told; `namespace` is the link's."""
     pool4, pool6 = pools_of(config)
-    limits = config.limits
     return PumpConfig(
         role="gateway",
         namespace=namespace,
@@ -63,27 +68,28 @@ def pump_config(config: Config, namespace: str) -> PumpConfig:
         pool4=pool4,
         pool6=pool6,
         congestion=congestion_of(config)[0],
-        limits=Limits(
-            connections=limits.connections,
-            half_identified=limits.half_identified,
-            half_identified_per_source=limits.half_identified_per_source,
-            accepts_per_second_per_source=limits.accepts_per_second_per_source,
-            first_bytes_seconds=limits.first_bytes_seconds,
-            handshake_seconds=limits.handshake_seconds,
-            frame_seconds=limits.frame_seconds,
-            ike_seconds=limits.ike_seconds,
-            queue_bytes=limits.queue_bytes,
-            worker_queue_bytes=limits.worker_queue_bytes,
-        ),
+        limits=limits_of(config),
+        banning=banning_of(config),
     )
+
+
+def limits_of(config: Config) -> Limits:
+    """Give the limits that the pump keeps; their names are the same there."""
+    own = {field.name for field in dataclasses.fields(Limits)}
+    return Limits(**{name: value for name, value in structs.asdict(config.limits).items() if name in own})
+
+
+def banning_of(config: Config) -> Banning:
+    """Give when the pump bans, by the same names."""
+    return Banning(**structs.asdict(config.bans))
 
 
 class Front:
     """A running pump with its listeners; a context manager."""
 
-    def __init__(self, config: Config, namespace: str, tls: TlsServer | None = None) -> None:
+    def __init__(self, config: Config, namespace: str, rules: Rules, tls: TlsServer | None = None) -> None:
         """Prepare; nothing is open before entering the context."""
-        self._config, self._tls = config, tls
+        self._config, self._rules, self._tls = config, rules, tls
         self.pump = Pump(pump_config(config, namespace))
         self._refused = False  # what the pump last said of the link
 
@@ -91,6 +97,7 @@ class Front:
         """Start the workers. Raises PumpError with nothing left open."""
         self.pump.start()
         try:
+            self.admit(self._config, self._rules)
             self.serve_tls(self._tls)
         except PumpError:
             self.pump.close()
@@ -101,8 +108,13 @@ class Front:
         """Serve TLS with these certificates from the next handshake on. Raises PumpError, nothing changed."""
         self.pump.serve_tls(tls)
 
+    def admit(self, config: Config, rules: Rules) -> None:
+        """Judge by these from here on who may connect. Raises PumpError, and then those before still hold."""
+        self.pump.door.set_access(allow=rules.allow, deny=rules.deny)
+        self.pump.door.tune(limits_of(config), banning_of(config))
+
     def listen(self) -> None:
-        """Let clients in. Raises PumpError."""
+        """Let clients in, as far as the rules go. Raises PumpError."""
         for listen in self._config.listen:
             tls = listen.tls == "allowed"
             self.pump.listen(listen.address, listen.port, tls=tls, balancers=listen.balancers)
@@ -153,7 +165,11 @@ def log(event: PumpEvent, *, news: bool) -> None:
             level = logging.INFO if news else logging.DEBUG
             logger.log(level, "connection %d: %s closed: %s", event.connection, client, event.reason.sentence)
         case EventKind.LIMIT:
-            logger.warning("refused %s: %s", client, event.reason.sentence)
+            # Rules and bans do what they are there for; a limit that is hit is news.
+            level = logging.DEBUG if event.reason in EXPECTED else logging.WARNING
+            logger.log(level, "refused %s: %s", client, event.reason.sentence)
+        case EventKind.BAN:
+            logger.warning("banned the source of %s: lastly, %s", client, event.reason.sentence)
         case EventKind.LINK_DOWN:
             logger.error("the link refuses datagrams (seen for %s); see `eseg status`", event.flow)
         case EventKind.LINK_UP:

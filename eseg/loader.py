@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from eseg.access import Rules, RulesReader
 from eseg.config import Config
 from eseg.credentials import Material, Reader
 from eseg.validate import problems
@@ -20,6 +21,7 @@ class Loaded:
     path: Path
     config: Config
     material: Material
+    rules: Rules
 
 
 def load(path: Path) -> Loaded:
@@ -27,7 +29,7 @@ def load(path: Path) -> Loaded:
     config = configfile.load(path, Config)
     for problem in problems(config):
         raise ConfigError(path, *problem)
-    return Loaded(path, config, Reader(path, config).read())
+    return Loaded(path, config, Reader(path, config).read(), RulesReader(path, config.access).read())
 
 
 def errors(path: Path) -> list[ConfigError]:
@@ -37,6 +39,7 @@ def errors(path: Path) -> list[ConfigError]:
         found = [ConfigError(path, *problem) for problem in problems(config)]
         if not found:
             Reader(path, config).read()
+            RulesReader(path, config.access).read()
     except ConfigError as error:
         return [error]
     return found

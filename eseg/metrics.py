@@ -23,6 +23,8 @@ GAUGES = {
     "connections_open": "TCP connections that are open",
     "connections_tls": "TCP connections inside TLS",
     "connections_half_identified": "accepted connections whose protocol is not known yet",
+    "connections_ike_half_open": "identified connections that charon has not answered yet",
+    "bans_active": "prefixes that are banned",
     "queued_bytes": "memory of queues and of partial frames",
     "memory_bytes": "memory that grows with connections and traffic",
 }
@@ -38,6 +40,7 @@ SCALARS = {
     "tls_version_1_3": "TLS connections of version 1.3",
     "tls_kernel_send": "TLS connections that the kernel encrypts",
     "tls_kernel_receive": "TLS connections that the kernel decrypts",
+    "bans": "sources banned for what they did",
     "link_down": "times the link was seen gone",
 }
 FLOWS = {

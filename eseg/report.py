@@ -72,12 +72,33 @@ class PumpStatus(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     connections: int
     half_identified: int
+    ike_half_open: int
+    bans: int
+    rules: int  # prefixes that are allowed or denied
     accepted: int
     identified: Mapping[str, int]
     closed: Mapping[str, int]
     dropped: Mapping[str, int]
     waited: Mapping[str, int]  # for their stream, by class
     counters: Mapping[str, int]
+
+
+class BanEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A prefix that is refused; `reason` is what it did last before that, `control` for one made by hand."""
+
+    prefix: str
+    since_seconds: float
+    left_seconds: float
+    refused: int
+    reason: str
+    by_hand: bool
+
+
+class BanList(msgspec.Struct, frozen=True):
+    """What `GET /bans` answers; `count` is of all of them, should there be more than are listed."""
+
+    bans: list[BanEntry]
+    count: int
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,12 +126,15 @@ class SessionList(msgspec.Struct, frozen=True):
     problem: str | None
 
 
-def pump_status(counters: Mapping[str, int], workers: int) -> PumpStatus:
+def pump_status(counters: Mapping[str, int], workers: int, rules: int = 0) -> PumpStatus:
     """Group the pump's counters; names it does not know yet count as 0."""
     return PumpStatus(
         workers=workers,
         connections=counters.get("connections_open", 0),
         half_identified=counters.get("connections_half_identified", 0),
+        ike_half_open=counters.get("connections_ike_half_open", 0),
+        bans=counters.get("bans_active", 0),
+        rules=rules,
         accepted=counters.get("accepted", 0),
         identified=family(counters, "identified_"),
         closed=family(counters, "closed_"),

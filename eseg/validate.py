@@ -149,6 +149,12 @@ def _limits(config: Config) -> Iterator[Problem]:
             f"{limits.worker_queue_bytes} is less than queue_bytes {limits.queue_bytes} of one connection",
             "raise it",
         )
+    if limits.ike_half_open and limits.ike_half_open_per_source > limits.ike_half_open:
+        yield Problem(
+            "limits.ike_half_open_per_source",
+            f"{limits.ike_half_open_per_source} is more than ike_half_open {limits.ike_half_open}",
+            "lower it: one source could keep out all others",
+        )
     if limits.half_identified_per_source > limits.half_identified:
         yield Problem(
             "limits.half_identified_per_source",

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the listening socket to a connection with a flow address, or to a refusal with a reason.
 //
-// A refused connection is reset, which costs neither side anything more. With no descriptor left, a spare one
+// A refused connection is reset, which costs neither side anything more: its one system call is close, since
+// the listener has it inherit SO_LINGER with no time, which one that is let in loses again. With no descriptor left, a spare one
 // is given up for a moment so that the waiting connection can be taken and refused instead of being reported
 // over and over; when even that fails, listening rests for a tenth of a second.
 #include <errno.h>
@@ -20,8 +21,6 @@ static const uint64_t rest = 100 * TP_MILLISECOND;
 static void refuse(struct tp_worker *w, int fd, enum tp_reason reason, const struct tp_address *remote,
                    const struct tp_address *local)
 {
-    struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     close(fd);
     tp_count(&w->counters, TP_C_closed + reason, 1);
     tp_pump_tell_limit(w->pump, reason, remote, local, w->now);
@@ -84,7 +83,7 @@ static bool of_that_connection(int number)
 
 struct tp_conn *tp_conn_open(struct tp_worker *w, int fd, const struct tp_address *remote,
                              const struct tp_address *local, const struct tp_address *flow, bool accepted,
-                             uint32_t source, enum tp_reason *reason)
+                             const uint32_t *source, enum tp_reason *reason)
 {
     if (!tp_pump_enter(w->pump)) {
         *reason = TP_REASON_LIMIT_CONNECTIONS;
@@ -119,12 +118,11 @@ struct tp_conn *tp_conn_open(struct tp_worker *w, int fd, const struct tp_addres
     *reason = TP_REASON_NONE;
     conn->fd = fd;
     tp_unsent_open(&conn->unsent, w->config->notsent_lowat);
-    conn->source = source;
-    conn->counted_half = accepted;
     tp_write(&conn->stat[TP_STAT_LAST_ACTIVE], w->now);
     tp_count(&w->counters, accepted ? TP_C_accepted : TP_C_adopted, 1);
     tp_count(&w->counters, TP_C_connections_open, 1);
-    tp_count(&w->counters, TP_C_connections_half_identified, accepted);
+    if (source)
+        tp_conn_admitted(w, conn, *source);
     tp_deadline_set(&w->first_bytes, &conn->opening, w->now);
     tp_conn_publish(conn);
     tp_conn_tell(w, conn, TP_EVENT_ACCEPTED, TP_REASON_NONE, NULL);
@@ -149,32 +147,44 @@ static bool is_balancer(const struct tp_listener *listener, const struct tp_addr
     return false;
 }
 
+/* The address of ours it came to. */
+static bool own_address(const struct tp_listener *listener, int fd, struct tp_address *local)
+{
+    struct sockaddr_storage name;
+    socklen_t length = sizeof name;
+    *local = listener->local;
+    if (!listener->wildcard)
+        return true;
+    return getsockname(fd, (struct sockaddr *)&name, &length) == 0 && tp_address_from(&name, local);
+}
+
 static void welcome(struct tp_worker *w, const struct tp_listener *listener, int fd,
                     const struct sockaddr_storage *from)
 {
-    struct tp_address remote, local = listener->local;
+    struct tp_address remote, local;
+    struct linger orderly = {.l_onoff = 0};
     uint32_t source = 0;
     tp_address_from(from, &remote);
-    if (listener->wildcard) {
-        struct sockaddr_storage name;
-        socklen_t length = sizeof name;
-        if (getsockname(fd, (struct sockaddr *)&name, &length) == -1 || !tp_address_from(&name, &local)) {
-            tp_count(&w->counters, TP_C_accept_errors, 1);
-            close(fd);
-            return;
-        }
-    }
     bool balancer = is_balancer(listener, &remote);
-    enum tp_reason reason = tp_source_admit(w->sources, balancer ? NULL : &remote, w->now, &source);
-    if (reason == TP_REASON_NONE) {
-        struct tp_conn *conn = tp_conn_open(w, fd, &remote, &local, NULL, true, source, &reason);
-        if (conn) {
-            conn->wants_introduction = balancer;
-            conn->may_tls = listener->tls;
-            return;
-        }
-        tp_source_settle(w->sources, source);
+    enum tp_reason reason = tp_admit(w, balancer ? NULL : &remote, &listener->local, &source);
+    if (reason != TP_REASON_NONE) {
+        refuse(w, fd, reason, &remote, &listener->local);
+        return;
     }
+    if (!own_address(listener, fd, &local) ||
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &orderly, sizeof orderly) == -1) {
+        tp_count(&w->counters, TP_C_accept_errors, 1);
+        tp_source_settle(w->sources, source);
+        close(fd);
+        return;
+    }
+    struct tp_conn *conn = tp_conn_open(w, fd, &remote, &local, NULL, true, &source, &reason);
+    if (conn) {
+        conn->wants_introduction = conn->blameless = balancer;
+        conn->may_tls = listener->tls;
+        return;
+    }
+    tp_source_settle(w->sources, source);
     refuse(w, fd, reason, &remote, &local);
 }
 

@@ -24,15 +24,44 @@ enum tp_event_kind {
     TP_EVENT_LIMIT,
     TP_EVENT_LINK_DOWN,
     TP_EVENT_LINK_UP,
-    TP_EVENT_LOST
+    TP_EVENT_LOST,
+    TP_EVENT_BAN
 };
+
+/* What a prefix is listed for: open is what no rule speaks of. */
+enum tp_access { TP_ACCESS_OPEN, TP_ACCESS_ALLOW, TP_ACCESS_DENY };
 
 /* An IPv4 (in the first four bytes) or IPv6 address and a port in host byte order; family 0 is none. */
 struct tp_address {
     uint8_t bytes[16];
     uint16_t port;
     uint8_t family; /* 4, 6 or 0 */
-    uint8_t prefix; /* of a pool: its length in bits; otherwise 0 */
+    uint8_t prefix; /* of a pool, a rule or a ban: its length in bits; otherwise 0 */
+};
+
+/* How much one source may do; can change while the pump runs. */
+struct tp_tuning {
+    uint32_t max_half_per_source;
+    uint32_t max_accepts_per_second;
+    uint32_t max_begun_per_source;
+    uint32_t ban_closes; /* hostile ends within ban_within_ns until a source is banned; 0: never */
+    uint32_t ban_limits; /* 1: refusals by a source's own limits count as well */
+    uint64_t ban_within_ns;
+    uint64_t ban_ns;
+};
+
+struct tp_rule {
+    struct tp_address prefix;
+    uint32_t access; /* enum tp_access */
+};
+
+struct tp_ban {
+    struct tp_address prefix;
+    uint64_t since_ns;
+    uint64_t until_ns;
+    uint64_t refused;
+    uint32_t reason; /* the last of what it was banned for */
+    uint32_t by_hand;
 };
 
 struct tp_config {
@@ -47,8 +76,9 @@ struct tp_config {
     struct tp_address pool6;
     uint32_t max_connections;
     uint32_t max_half;
-    uint32_t max_half_per_source;
-    uint32_t max_accepts_per_second;
+    uint32_t max_begun; /* identified and not answered by charon yet; 0: any number */
+    uint32_t max_bans;
+    struct tp_tuning tuning;
     uint64_t first_bytes_ns;
     uint64_t handshake_ns;
     uint64_t frame_ns;
@@ -169,6 +199,21 @@ void tp_counter_name(unsigned index, char *name, size_t size);
 
 /* Fills tp_counter_count() values, summed over the workers. */
 void tp_pump_counters(struct tp_pump *pump, uint64_t *values);
+
+/* 0 or -1. From here on these rules hold, instead of those before, for who connects. */
+int tp_pump_set_access(struct tp_pump *pump, const struct tp_rule *rules, size_t count,
+                       struct tp_error *error);
+
+void tp_pump_tune(struct tp_pump *pump, const struct tp_tuning *tuning);
+
+/* Keeps a prefix out for so long; open connections stay. */
+void tp_pump_ban(struct tp_pump *pump, const struct tp_address *prefix, uint64_t ns);
+
+/* 1: lifted; 0: there was no ban of exactly this prefix. */
+int tp_pump_unban(struct tp_pump *pump, const struct tp_address *prefix);
+
+/* Up to `room` bans from `*cursor` on (first 0), which moves; 0: that was all. */
+unsigned tp_pump_bans(struct tp_pump *pump, uint32_t *cursor, struct tp_ban *bans, unsigned room);
 
 /* Closes every connection (reason shutdown) and ends the threads; events can still be polled. */
 void tp_pump_stop(struct tp_pump *pump);

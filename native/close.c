@@ -23,19 +23,11 @@ void tp_conn_tell(struct tp_worker *w, const struct tp_conn *conn, enum tp_event
     tp_events_put(w->events, &event);
 }
 
-void tp_conn_settle(struct tp_worker *w, struct tp_conn *conn)
-{
-    if (!conn->counted_half)
-        return;
-    conn->counted_half = false;
-    tp_source_settle(w->sources, conn->source);
-    tp_count(&w->counters, TP_C_connections_half_identified, (uint64_t)-1);
-}
-
 void tp_conn_close(struct tp_worker *w, struct tp_conn *conn, enum tp_reason reason)
 {
     struct tp_tally lost = {0};
     tp_conn_settle(w, conn);
+    tp_conn_blame(w, conn, reason);
     tp_deadline_clear(&conn->opening);
     tp_deadline_clear(&conn->frame);
     tp_flow_return(&w->flows, &conn->card.flow, conn);

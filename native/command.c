@@ -80,7 +80,7 @@ static bool adopt(struct tp_worker *worker, struct tp_command *command)
 {
     bool client = worker->config->role == TP_CLIENT;
     struct tp_conn *conn = tp_conn_open(worker, command->fd, &command->remote, &command->local, command->flow,
-                                        false, 0, &command->reason);
+                                        false, NULL, &command->reason);
     if (!conn)
         return false;
     command->id = conn->card.id;
@@ -122,6 +122,9 @@ static bool obey(struct tp_worker *worker, struct tp_command *command)
     case TP_COMMAND_TLS:
         tp_tls_contexts_leave(worker->tls);
         worker->tls = command->tls;
+        return true;
+    case TP_COMMAND_ACCESS:
+        worker->access = command->access;
         return true;
     case TP_COMMAND_STOP:
         worker->stopping = true;

@@ -13,10 +13,12 @@ enum tp_command_kind {
     TP_COMMAND_ADOPT,
     TP_COMMAND_CLOSE,
     TP_COMMAND_TLS,
+    TP_COMMAND_ACCESS,
     TP_COMMAND_STOP
 };
 
 struct tp_tls_contexts;
+struct tp_prefixes;
 
 struct tp_command {
     enum tp_command_kind kind;
@@ -33,6 +35,7 @@ struct tp_command {
     struct tp_tls_contexts *tls;   /* tls: what is served from here on, or NULL */
     uint64_t id;           /* close; adopt: the answer */
     enum tp_reason reason; /* close; adopt: why not */
+    const struct tp_prefixes *access; /* access: to be used from now on */
     bool ok;               /* the answer */
     bool done;
     struct tp_command *next;

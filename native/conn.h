@@ -47,6 +47,13 @@ struct tp_card {
     uint32_t tls_flags; /* tp_tls_flag */
 };
 
+/* What a connection counts as among those of its source. */
+enum tp_standing {
+    TP_UNCOUNTED, /* proven, or never asked */
+    TP_HALF,      /* half-identified */
+    TP_BEGUN,     /* identified, and charon has not answered yet */
+};
+
 enum { TP_CARD_WORDS = sizeof(struct tp_card) / 8 };
 _Static_assert(sizeof(struct tp_card) % 8 == 0, "a card is copied word by word");
 
@@ -59,9 +66,10 @@ struct tp_conn {
     struct tp_peer *peer;
     struct tp_peer own_peer; /* what peer points to in the gateway */
     enum tp_framing framing;
-    uint32_t source; /* of the accept limits, valid while counted_half */
-    bool counted_half;
+    uint32_t source; /* of the accept limits, valid while it counts for something */
+    enum tp_standing standing;
     bool wants_introduction; /* a load balancer: a PROXY header comes before all else */
+    bool blameless;          /* a load balancer that has not said for whom it speaks */
     bool seen_ike;     /* a sound IKE message came from the stream */
     bool answered_ike; /* charon has answered one */
     bool wants_write;  /* epoll watches for room to write */
@@ -128,6 +136,12 @@ struct tp_conn *tp_conn_in_slot(struct tp_conns *conns, uint32_t slot);
 /* For everybody: false when the slot is free. Slots below tp_conns_slots() exist. */
 bool tp_conn_snapshot(struct tp_conns *conns, uint32_t slot, struct tp_connection_info *info);
 uint32_t tp_conns_slots(struct tp_conns *conns);
+
+/* The connection whose `opening` this is. */
+static inline struct tp_conn *tp_conn_opening(struct tp_deadline *deadline)
+{
+    return (struct tp_conn *)((char *)deadline - offsetof(struct tp_conn, opening));
+}
 
 static inline uint32_t tp_id_worker(uint64_t id)
 {

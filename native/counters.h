@@ -15,6 +15,8 @@
 #define TP_COUNTERS(X)                                                                            \
     X(connections_open)                 /* gauge */                                               \
     X(connections_half_identified)      /* gauge: accepted, protocol not known yet */             \
+    X(connections_ike_half_open)        /* gauge: protocol known, charon has not answered yet */  \
+    X(bans_active)                      /* gauge */                                               \
     X(queued_bytes)                     /* gauge: memory of queues and of partial frames */       \
     X(memory_bytes)                     /* gauge: all that grows with connections and traffic */  \
     X(accepted)                                                                                   \
@@ -22,6 +24,7 @@
     X(accept_errors)                    /* accept() failed for a reason that is not the peer's */ \
     X(introduced)                       /* by a PROXY header of a load balancer */                \
     X(first_ike)                                                                                  \
+    X(bans)                             /* sources banned for what they did */                    \
     X(stream_to_link_bytes)             /* datagrams handed to the link, framing not counted */   \
     X(stream_to_link_frames)                                                                      \
     X(stream_to_link_esp_frames)                                                                  \

@@ -53,6 +53,12 @@ static inline uint64_t tp_deadlines_next(const struct tp_deadlines *list)
     return list->ring.later == &list->ring ? UINT64_MAX : list->ring.later->at;
 }
 
+/* The one that expires first, NULL when none is set. */
+static inline struct tp_deadline *tp_deadlines_first(struct tp_deadlines *list)
+{
+    return list->ring.later == &list->ring ? NULL : list->ring.later;
+}
+
 /* One that has expired, cleared; NULL when there is none (any more). */
 static inline struct tp_deadline *tp_deadlines_expired(struct tp_deadlines *list, uint64_t now)
 {

@@ -14,12 +14,13 @@ static void learn_peer(struct tp_claim *claim, unsigned port, const struct tp_ad
 }
 
 /* charon has answered: the deadline for that is met. */
-static void note_ike(struct tp_conn *conn, const uint8_t *message, unsigned port)
+static void note_ike(struct tp_worker *w, struct tp_conn *conn, const uint8_t *message, unsigned port)
 {
     conn->ike_port = (uint8_t)port;
     if (!conn->answered_ike && tp_ike_has_responder(message)) {
         conn->answered_ike = true;
         tp_deadline_clear(&conn->opening);
+        tp_conn_settle(w, conn);
     }
 }
 
@@ -37,7 +38,7 @@ static void datagram_in(struct tp_worker *w, struct tp_conn *conn, unsigned port
         return;
     }
     if (kind == TP_IKE)
-        note_ike(conn, data + (bare ? 0 : TP_MARKER), port);
+        note_ike(w, conn, data + (bare ? 0 : TP_MARKER), port);
     tp_stream_offer(w, conn, data, size, kind, dscp, bare);
 }
 

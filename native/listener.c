@@ -57,6 +57,13 @@ static int bind_one(const struct tp_config *config, struct tp_address *address, 
         tp_fail(error, errno, "listen %s: cannot set socket options", text);
         goto failed;
     }
+    /* Inherited by what is accepted, until that is let in: a peer that is refused then costs accept4 and close,
+     * which resets it, and nothing of it stays in the kernel. */
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    if (!probe && setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == -1) {
+        tp_fail(error, errno, "listen %s: cannot set socket options", text);
+        goto failed;
+    }
     if (!probe && tp_stream_options(fd, config, error) == -1)
         goto failed;
     if (bind(fd, (struct sockaddr *)&name, length) == -1) {

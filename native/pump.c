@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "prefixes.h"
 #include "util.h"
 
 enum { EVENTS_KEPT = 16384 }; /* a burst of thousands of connections fits, 2 MB */
@@ -27,18 +28,30 @@ void tp_pump_leave(struct tp_pump *pump)
     atomic_fetch_sub_explicit(&pump->open, 1, memory_order_relaxed);
 }
 
+static void tell_seldom(struct tp_pump *pump, _Atomic uint64_t *told_at, const struct tp_event *event)
+{
+    uint64_t now = event->at_ns, last = atomic_load_explicit(told_at, memory_order_relaxed);
+    if (last != 0 && now - last < TP_SECOND && now >= last)
+        return;
+    if (atomic_compare_exchange_strong_explicit(told_at, &last, now, memory_order_relaxed,
+                                                memory_order_relaxed))
+        tp_events_put(&pump->events, event); /* otherwise another worker has just told */
+}
+
 void tp_pump_tell_limit(struct tp_pump *pump, enum tp_reason reason, const struct tp_address *remote,
                         const struct tp_address *local, uint64_t now)
 {
-    uint64_t last = atomic_load_explicit(&pump->limit_told_at[reason], memory_order_relaxed);
-    if (last != 0 && now - last < TP_SECOND && now >= last)
-        return;
-    if (!atomic_compare_exchange_strong_explicit(&pump->limit_told_at[reason], &last, now,
-                                                 memory_order_relaxed, memory_order_relaxed))
-        return; /* another worker has just told */
     struct tp_event event = {
         .at_ns = now, .kind = TP_EVENT_LIMIT, .reason = reason, .remote = *remote, .local = *local};
-    tp_events_put(&pump->events, &event);
+    tell_seldom(pump, &pump->limit_told_at[reason], &event);
+}
+
+void tp_pump_tell_ban(struct tp_pump *pump, enum tp_reason reason, const struct tp_address *remote,
+                      const struct tp_address *local, uint64_t now)
+{
+    struct tp_event event = {
+        .at_ns = now, .kind = TP_EVENT_BAN, .reason = reason, .remote = *remote, .local = *local};
+    tell_seldom(pump, &pump->ban_told_at, &event);
 }
 
 struct tp_pump *tp_pump_new(const struct tp_config *config)
@@ -51,8 +64,7 @@ struct tp_pump *tp_pump_new(const struct tp_config *config)
     pump->config.congestion = config->congestion ? strdup(config->congestion) : NULL;
     pump->workers = calloc(config->workers, sizeof *pump->workers);
     bool events = tp_events_open(&pump->events, EVENTS_KEPT, config->event_fd) == 0;
-    bool sources = tp_sources_open(&pump->sources, config->max_half, config->max_half_per_source,
-                                   config->max_accepts_per_second) == 0;
+    bool sources = tp_sources_open(&pump->sources, config) == 0;
     tp_watch_open(&pump->watch, &pump->events);
     tp_tickets_open(&pump->tickets);
     if (pump->config.name_space && (pump->config.congestion || !config->congestion) && pump->workers &&
@@ -258,7 +270,43 @@ void tp_pump_counters(struct tp_pump *pump, uint64_t *values)
         for (unsigned i = 0; i < TP_C_COUNT; i++)
             values[i] += tp_read(&pump->workers[w].counters.value[i]);
     }
+    values[TP_C_bans_active] = tp_sources_banned(&pump->sources, tp_now());
     values[TP_C_events_lost] = tp_read(&pump->events.ever_lost);
+}
+
+int tp_pump_set_access(struct tp_pump *pump, const struct tp_rule *rules, size_t count,
+                       struct tp_error *error)
+{
+    struct tp_prefixes *old = pump->access, *made = count > 0 ? tp_prefixes_new(rules, count) : NULL;
+    if (count > 0 && !made)
+        return tp_fail(error, ENOMEM, "cannot get memory for %zu prefixes", count);
+    for (unsigned w = 0; w < pump->running; w++) {
+        struct tp_command command = {.kind = TP_COMMAND_ACCESS, .access = made};
+        tp_worker_ask(&pump->workers[w], &command);
+    }
+    pump->access = made;
+    tp_prefixes_free(old); /* every worker has answered that it uses the new ones */
+    return 0;
+}
+
+void tp_pump_tune(struct tp_pump *pump, const struct tp_tuning *tuning)
+{
+    tp_sources_tune(&pump->sources, tuning);
+}
+
+void tp_pump_ban(struct tp_pump *pump, const struct tp_address *prefix, uint64_t ns)
+{
+    tp_sources_ban(&pump->sources, prefix, tp_now(), ns);
+}
+
+int tp_pump_unban(struct tp_pump *pump, const struct tp_address *prefix)
+{
+    return tp_sources_unban(&pump->sources, prefix);
+}
+
+unsigned tp_pump_bans(struct tp_pump *pump, uint32_t *cursor, struct tp_ban *bans, unsigned room)
+{
+    return tp_sources_bans(&pump->sources, tp_now(), cursor, bans, room);
 }
 
 void tp_pump_stop(struct tp_pump *pump)
@@ -276,6 +324,7 @@ void tp_pump_free(struct tp_pump *pump)
     tp_watch_close(&pump->watch);
     tp_tickets_close(&pump->tickets);
     tp_sources_close(&pump->sources);
+    tp_prefixes_free(pump->access);
     tp_events_close(&pump->events);
     free((char *)(uintptr_t)pump->config.name_space);
     free((char *)(uintptr_t)pump->config.congestion);

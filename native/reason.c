@@ -36,6 +36,9 @@ static const char *const reasons[TP_REASON_COUNT] = {
     [TP_REASON_TLS_GARBAGE] = "tls_garbage",
     [TP_REASON_TLS_PROTOCOL] = "tls_protocol",
     [TP_REASON_TLS_TRUNCATED] = "tls_truncated",
+    [TP_REASON_BANNED] = "banned",
+    [TP_REASON_DENIED] = "denied",
+    [TP_REASON_LIMIT_IKE] = "limit_ike",
 };
 
 static const char *const protocols[TP_PROTOCOL_COUNT] = {

@@ -38,13 +38,21 @@ static enum tp_state state_for(enum tp_protocol protocol)
 bool tp_stream_identified(struct tp_worker *w, struct tp_conn *conn, enum tp_protocol protocol)
 {
     tp_deadline_clear(&conn->opening);
-    tp_conn_settle(w, conn);
     tp_count(&w->counters, TP_C_identified + protocol, 1);
     conn->framing = protocol == TP_PROTOCOL_TPKT ? TP_FRAMING_TPKT : TP_FRAMING_RFC9329;
     conn->card.protocol = protocol;
     conn->card.state = state_for(protocol);
+    enum tp_reason refused = TP_REASON_NONE;
+    if (conn->card.state == TP_OPEN)
+        refused = tp_conn_begin(w, conn);
+    else
+        tp_conn_settle(w, conn);
     tp_conn_publish(conn); /* before it is told: who is told may look */
     tp_conn_tell(w, conn, TP_EVENT_IDENTIFIED, TP_REASON_NONE, NULL);
+    if (refused != TP_REASON_NONE) {
+        tp_conn_close(w, conn, refused);
+        return false;
+    }
     switch (conn->card.state) {
     case TP_OPEN:
         if (w->config->role == TP_GATEWAY)

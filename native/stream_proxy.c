@@ -16,7 +16,7 @@ static bool introduce(struct tp_worker *w, struct tp_conn *conn, const struct tp
     if (!proxied->known)
         return true; /* a health check: the balancer itself */
     uint32_t source = 0;
-    enum tp_reason reason = tp_source_admit(w->sources, &proxied->from, w->now, &source);
+    enum tp_reason reason = tp_admit(w, &proxied->from, &conn->card.local, &source);
     conn->card.remote = proxied->from;
     if (reason != TP_REASON_NONE) {
         tp_pump_tell_limit(w->pump, reason, &conn->card.remote, &conn->card.local, w->now);
@@ -25,6 +25,7 @@ static bool introduce(struct tp_worker *w, struct tp_conn *conn, const struct tp
     }
     tp_source_settle(w->sources, conn->source);
     conn->source = source;
+    conn->blameless = false;
     tp_conn_publish(conn);
     return true;
 }

@@ -96,11 +96,6 @@ static int milliseconds_left(const struct tp_worker *w)
     return left < 3600000 ? (int)left : 3600000;
 }
 
-static struct tp_conn *opening_of(struct tp_deadline *d)
-{
-    return (struct tp_conn *)((char *)d - offsetof(struct tp_conn, opening));
-}
-
 static struct tp_conn *frame_of(struct tp_deadline *d)
 {
     return (struct tp_conn *)((char *)d - offsetof(struct tp_conn, frame));
@@ -110,15 +105,15 @@ static void expire(struct tp_worker *w)
 {
     struct tp_deadline *d;
     while ((d = tp_deadlines_expired(&w->first_bytes, w->now)))
-        tp_conn_close(w, opening_of(d), TP_REASON_FIRST_BYTES_TIMEOUT);
+        tp_conn_close(w, tp_conn_opening(d), TP_REASON_FIRST_BYTES_TIMEOUT);
     while ((d = tp_deadlines_expired(&w->handshake, w->now)))
-        tp_conn_close(w, opening_of(d), TP_REASON_TLS_TIMEOUT);
+        tp_conn_close(w, tp_conn_opening(d), TP_REASON_TLS_TIMEOUT);
     while ((d = tp_deadlines_expired(&w->ike, w->now)))
-        tp_conn_close(w, opening_of(d), TP_REASON_IKE_TIMEOUT);
+        tp_conn_close(w, tp_conn_opening(d), TP_REASON_IKE_TIMEOUT);
     while ((d = tp_deadlines_expired(&w->frame, w->now)))
         tp_conn_close(w, frame_of(d), TP_REASON_FRAME_TIMEOUT);
     while ((d = tp_deadlines_expired(&w->lingering, w->now)))
-        tp_conn_close(w, opening_of(d), TP_REASON_HTTP);
+        tp_conn_close(w, tp_conn_opening(d), TP_REASON_HTTP);
     if (w->accept_again_at && w->now >= w->accept_again_at)
         tp_accept_resume(w);
 }

@@ -5,8 +5,8 @@
 // deadlines, recycle what was closed. Another thread talks to a worker only through tp_worker_ask; what it
 // may read beside that are counters and cards. The files around it each are one activity of a worker and
 // share this header:
-// stream_proxy.c, stream_open.c, stream_in.c, stream_out.c, stream_wait.c, link_in.c, accept.c, close.c,
-// command.c, worker.c.
+// stream_proxy.c, stream_open.c, stream_in.c, stream_out.c, stream_wait.c, link_in.c, accept.c, admit.c,
+// close.c, command.c, worker.c.
 #ifndef TP_WORKER_H
 #define TP_WORKER_H
 
@@ -31,6 +31,7 @@ enum {
 };
 
 struct tp_pump;
+struct tp_prefixes;
 
 /* A datagram from the link on its way into a stream, still in the receive buffer. */
 struct tp_item {
@@ -44,6 +45,7 @@ struct tp_worker {
     const struct tp_config *config;
     struct tp_events *events;
     struct tp_sources *sources;
+    const struct tp_prefixes *access; /* replaced by command; NULL: no rules */
     struct tp_watch *watch;
     unsigned index;
     pthread_t thread;
@@ -135,15 +137,25 @@ void tp_link_readable(struct tp_worker *worker, struct tp_link_socket *socket);
 void tp_accept(struct tp_worker *worker, struct tp_listener *listener);
 void tp_accept_resume(struct tp_worker *worker);
 /* A connection on `fd`, watched and told; NULL and the reason when it cannot be had. `flow` NULL: from the
- * pool. */
+ * pool. `source` is of tp_admit; NULL: it was not asked (yet). */
 struct tp_conn *tp_conn_open(struct tp_worker *worker, int fd, const struct tp_address *remote,
                              const struct tp_address *local, const struct tp_address *flow, bool accepted,
-                             uint32_t source, enum tp_reason *reason);
+                             const uint32_t *source, enum tp_reason *reason);
+
+/* admit.c: `remote` NULL for a load balancer that has not said for whom it speaks. TP_REASON_NONE and a source for tp_conn_admitted (or tp_source_settle), or why not. */
+enum tp_reason tp_admit(struct tp_worker *worker, const struct tp_address *remote,
+                        const struct tp_address *local, uint32_t *source);
+/* It counts as half-identified from here on. */
+void tp_conn_admitted(struct tp_worker *worker, struct tp_conn *conn, uint32_t source);
+/* It speaks a protocol of ours and may go on to charon: TP_REASON_NONE; or why it must be closed. */
+enum tp_reason tp_conn_begin(struct tp_worker *worker, struct tp_conn *conn);
+/* It has nothing to prove any more, or is gone. */
+void tp_conn_settle(struct tp_worker *worker, struct tp_conn *conn);
+/* It ends for this reason, which may count against its source. */
+void tp_conn_blame(struct tp_worker *worker, const struct tp_conn *conn, enum tp_reason reason);
 
 /* close.c: ends a connection at once; its slot is recycled at the end of the turn. */
 void tp_conn_close(struct tp_worker *worker, struct tp_conn *conn, enum tp_reason reason);
-/* It no longer counts as half-identified. */
-void tp_conn_settle(struct tp_worker *worker, struct tp_conn *conn);
 void tp_conn_tell(struct tp_worker *worker, const struct tp_conn *conn, enum tp_event_kind kind,
                   enum tp_reason reason, const uint8_t *spi_i);
 

@@ -51,6 +51,9 @@ class CloseReason(enum.StrEnum):
     TLS_GARBAGE = enum.auto()
     TLS_PROTOCOL = enum.auto()
     TLS_TRUNCATED = enum.auto()
+    BANNED = enum.auto()
+    DENIED = enum.auto()
+    LIMIT_IKE = enum.auto()
 
     @property
     def sentence(self) -> str:
@@ -75,7 +78,7 @@ _SENTENCES = {
     CloseReason.HTTP: "an HTTP client: answered 404",
     CloseReason.BAD_IKE: "too many IKE messages with a broken header",
     CloseReason.LIMIT_CONNECTIONS: "too many connections were open, or had not yet told their protocol",
-    CloseReason.LIMIT_SOURCE: "too many connections of this source had not yet told their protocol",
+    CloseReason.LIMIT_SOURCE: "too many connections of this source had not proven anything yet",
     CloseReason.LIMIT_RATE: "this source opened connections faster than the limit allows",
     CloseReason.NO_FLOW_ADDRESS: "every flow address of the pool was taken",
     CloseReason.NO_DESCRIPTORS: "the process had no file descriptor left",
@@ -92,6 +95,9 @@ _SENTENCES = {
     CloseReason.TLS_GARBAGE: "bytes that are no TLS came where TLS was begun",
     CloseReason.TLS_PROTOCOL: "the peer broke the rules of TLS",
     CloseReason.TLS_TRUNCATED: "the peer closed the connection without the good-bye of TLS",
+    CloseReason.BANNED: "its source is banned for a while, for what it did before or by the operator",
+    CloseReason.DENIED: "its address is in a denied prefix",
+    CloseReason.LIMIT_IKE: "too many connections waited for charon's first answer",
 }
 
 

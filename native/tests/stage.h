@@ -50,7 +50,7 @@ static inline void stage_enter(struct tp_stage *stage)
     int ends[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     stage->worker->now = tp_now();
-    stage->conn = tp_conn_open(stage->worker, ends[0], &remote, &local, NULL, false, 0, &reason);
+    stage->conn = tp_conn_open(stage->worker, ends[0], &remote, &local, NULL, false, NULL, &reason);
     CHECK(stage->conn);
     stage->peer = ends[1];
 }
@@ -104,7 +104,8 @@ static inline struct tp_config stage_config(void)
         .pool4 = {.family = 4, .bytes = {198, 18}, .prefix = 24},
         .max_connections = 64,
         .max_half = 8,
-        .max_half_per_source = 8,
+        .max_bans = 8,
+        .tuning.max_half_per_source = 8,
         .first_bytes_ns = TP_SECOND,
         .frame_ns = TP_SECOND,
         .ike_ns = TP_SECOND,

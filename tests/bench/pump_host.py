@@ -26,6 +26,7 @@ LIMITS = Limits(
     half_identified=PLENTY,
     half_identified_per_source=PLENTY,
     accepts_per_second_per_source=0,
+    ike_half_open=0,
     ike_seconds=0,
 )
 

@@ -64,6 +64,8 @@ SECTIONS = {
     "[[pool]]": config.Pool,
     "[[user]]": config.User,
     "[limits]": config.Limits,
+    "[access]": config.Access,
+    "[bans]": config.Bans,
 }
 
 

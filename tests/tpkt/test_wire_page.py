@@ -55,6 +55,8 @@ def test_the_limits_of_the_page_are_the_defaults() -> None:
         (f"{limits.half_identified_per_source}", "limit_source"),
         (f"{limits.accepts_per_second_per_source}", "limit_rate"),
         (f"{limits.connections}", "limit_connections"),
+        (f"{limits.ike_half_open}", "limit_ike"),
+        (f"{limits.ike_half_open_per_source}", "limit_source"),
     ]:
         assert f"| {figure} | `{reason}` |" in PAGE
     assert f"| {limits.queue_bytes} | not closed" in PAGE

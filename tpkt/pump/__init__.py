@@ -4,14 +4,16 @@
 `Pump` is the typed face of the compiled data plane; only this package imports `tpkt._native`.
 """
 
-from tpkt.pump.config import Limits, PumpConfig
+from tpkt.pump.config import Banning, Limits, PumpConfig
 from tpkt.pump.errors import PumpError
-from tpkt.pump.events import ConnectionInfo, ConnectionState, EventKind, PumpEvent
+from tpkt.pump.events import Ban, ConnectionInfo, ConnectionState, EventKind, PumpEvent
 from tpkt.pump.face import Pump
 from tpkt.pump.native import ktls_built
 from tpkt.pump.tls import TlsCertificate, TlsInfo, TlsServer
 
 __all__ = [
+    "Ban",
+    "Banning",
     "ConnectionInfo",
     "ConnectionState",
     "EventKind",

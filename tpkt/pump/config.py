@@ -18,6 +18,8 @@ MAX_WORKERS = 64
 MIN_QUEUE_BYTES = 16_384  # room for an IKE message with a long chain of certificates, which is never dropped
 MAX_CONNECTIONS = 1 << 24  # a connection's number inside its worker has 24 bits of its identifier
 
+MAX_BAN_SECONDS = 366 * 86_400
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -26,6 +28,8 @@ class Limits:
     connections: int = 100_000
     half_identified: int = 1024  # accepted, and the protocol not yet told
     half_identified_per_source: int = 64  # of one IPv4 address or one IPv6 /64
+    ike_half_open: int = 1024  # gateway: identified, and charon has not answered yet; 0 = any number
+    ike_half_open_per_source: int = 128  # the same of one source; 0 = any number
     accepts_per_second_per_source: int = 200  # with a second's worth of burst; 0 = off
     first_bytes_seconds: float = 10.0
     handshake_seconds: float = 10.0  # of TLS, from its first byte
@@ -39,6 +43,8 @@ class Limits:
         _within("connections", self.connections, 1, MAX_CONNECTIONS)
         _within("half_identified", self.half_identified, 1, MAX_CONNECTIONS)
         _within("half_identified_per_source", self.half_identified_per_source, 1, MAX_CONNECTIONS)
+        _within("ike_half_open", self.ike_half_open, 0, MAX_CONNECTIONS)
+        _within("ike_half_open_per_source", self.ike_half_open_per_source, 0, MAX_CONNECTIONS)
         _within("accepts_per_second_per_source", self.accepts_per_second_per_source, 0, 1_000_000)
         _within("first_bytes_seconds", self.first_bytes_seconds, 0.01, 86_400)
         _within("handshake_seconds", self.handshake_seconds, 0.01, 86_400)
@@ -47,6 +53,24 @@ class Limits:
             _within("ike_seconds", self.ike_seconds, 0.01, 86_400)
         _within("queue_bytes", self.queue_bytes, MIN_QUEUE_BYTES, 1 << 30)
         _within("worker_queue_bytes", self.worker_queue_bytes, self.queue_bytes, 1 << 40)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Banning:
+    """When the pump itself refuses a source for a while; a gateway's matter."""
+
+    closes: int = 100  # hostile ends of connections from one source; 0 = nobody is banned
+    within_seconds: float = 60.0  # from the first of them
+    ban_seconds: float = 600.0
+    limits: bool = False  # a refusal by a source's own limits counts as well
+    most: int = 65_536  # bans at a time; the oldest go first
+
+    def __post_init__(self) -> None:
+        """Refuse what the data plane could not keep."""
+        _within("closes", self.closes, 0, 1_000_000)
+        _within("within_seconds", self.within_seconds, 0.01, 86_400)
+        _within("ban_seconds", self.ban_seconds, 0.01, MAX_BAN_SECONDS)
+        _within("most", self.most, 1, 1 << 20)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +86,7 @@ class PumpConfig:
     congestion: str | None = None  # TCP_CONGESTION of every connection; None leaves the system's choice
     notsent_lowat: int = 131_072  # bytes the kernel may hold unsent: what waits, waits in our queue
     limits: Limits = dataclasses.field(default_factory=Limits)
+    banning: Banning = dataclasses.field(default_factory=Banning)
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, by name."""

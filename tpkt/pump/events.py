@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from ipaddress import IPv4Network, IPv6Network
 
 from tpkt.errors import CloseReason
 from tpkt.pump.tls import TlsInfo
@@ -26,6 +27,7 @@ class EventKind(enum.StrEnum):
     LINK_DOWN = "link_down"  # the system refuses to send into the link; `flow` is where it was seen
     LINK_UP = "link_up"  # and takes datagrams again
     LOST = "lost"  # nobody fetched events in time and some are gone: read connections() again
+    BAN = "ban"  # the source of `remote` is banned, at last for `reason`; at most one a second is told
 
 
 class ConnectionState(enum.StrEnum):
@@ -49,6 +51,18 @@ class PumpEvent:
     flow: str
     spi_i: str
     at: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ban:
+    """A prefix that is refused until a moment; `refused` counts what that kept out."""
+
+    prefix: IPv4Network | IPv6Network
+    since: float
+    until: float
+    refused: int
+    reason: CloseReason  # what it did last before it was banned; CONTROL: somebody asked for it
+    by_hand: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from types import TracebackType
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from tpkt.errors import CloseReason, MisuseError
 from tpkt.pump import native
 from tpkt.pump.config import PumpConfig
+from tpkt.pump.door import Door
 from tpkt.pump.errors import PumpError
 from tpkt.pump.events import ConnectionInfo, PumpEvent
 from tpkt.pump.native import ffi, lib
@@ -44,6 +45,7 @@ class Pump:
         self._closed = False
         self._readers = 0
         self._left: list[PumpEvent] = []  # events nobody had fetched when it was closed
+        self.door = Door(self._held)
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def start(self) -> None:
@@ -254,6 +256,11 @@ class Pump:
             self._readers -= 1
             if self._closed and not self._readers:
                 os.close(self._event_fd)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[Any]:
+        with self._lock:
+            yield self._running()
 
     def _running(self) -> Any:
         if self._pump is None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+import struct
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from tpkt._native import ffi, lib
 from tpkt.errors import CloseReason, MisuseError
-from tpkt.pump.config import PumpConfig
+from tpkt.pump.config import Banning, Limits, PumpConfig
 from tpkt.pump.errors import PumpError
-from tpkt.pump.events import ConnectionInfo, ConnectionState, EventKind, PumpEvent
+from tpkt.pump.events import Ban, ConnectionInfo, ConnectionState, EventKind, PumpEvent
 from tpkt.pump.tls import CIPHERS, VERSIONS, TlsInfo, TlsServer
 from tpkt.sniff import Protocol
 
@@ -24,6 +25,7 @@ __all__ = [
     "COUNTER_NAMES",
     "PROTOCOLS",
     "REASONS",
+    "ban",
     "check",
     "connection_info",
     "event",
@@ -32,7 +34,10 @@ __all__ = [
     "native_address",
     "native_config",
     "native_networks",
+    "native_prefix",
+    "native_rules",
     "native_tls_server",
+    "native_tuning",
 ]
 
 # Shared by order with enum tp_reason, tp_protocol, tp_event_kind and tp_state.
@@ -43,6 +48,7 @@ STATES = tuple(ConnectionState)
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _LENGTHS = {4: 4, 6: 16}
+Network = IPv4Network | IPv6Network
 _SECOND = 1_000_000_000
 
 
@@ -106,8 +112,9 @@ def native_config(config: PumpConfig, event_fd: int) -> tuple[Any, list[Any]]:
     limits = config.limits
     made.max_connections = limits.connections
     made.max_half = limits.half_identified
-    made.max_half_per_source = limits.half_identified_per_source
-    made.max_accepts_per_second = limits.accepts_per_second_per_source
+    made.max_begun = limits.ike_half_open
+    made.max_bans = config.banning.most
+    made.tuning = native_tuning(limits, config.banning)[0]
     made.first_bytes_ns = int(limits.first_bytes_seconds * _SECOND)
     made.handshake_ns = int(limits.handshake_seconds * _SECOND)
     made.frame_ns = int(limits.frame_seconds * _SECOND)
@@ -115,6 +122,49 @@ def native_config(config: PumpConfig, event_fd: int) -> tuple[Any, list[Any]]:
     made.queue_bytes = limits.queue_bytes
     made.worker_queue_bytes = limits.worker_queue_bytes
     return made, kept
+
+
+def native_tuning(limits: Limits, banning: Banning) -> Any:
+    """Make a struct tp_tuning: what of a configuration can change while the pump runs."""
+    made = ffi.new("struct tp_tuning *")
+    made.max_half_per_source = limits.half_identified_per_source
+    made.max_accepts_per_second = limits.accepts_per_second_per_source
+    made.max_begun_per_source = limits.ike_half_open_per_source
+    made.ban_closes = banning.closes
+    made.ban_limits = banning.limits
+    made.ban_within_ns = int(banning.within_seconds * _SECOND)
+    made.ban_ns = int(banning.ban_seconds * _SECOND)
+    return made
+
+
+def native_rules(allow: Iterable[Network], deny: Iterable[Network]) -> tuple[Any, int]:
+    """Make an array of struct tp_rule, packed here because there may be a hundred thousand."""
+    pack, listed = struct.Struct("=16sHBBI").pack, ((lib.TP_ACCESS_ALLOW, allow), (lib.TP_ACCESS_DENY, deny))
+    packed = [
+        pack(one.network_address.packed, 0, one.version, one.prefixlen, access)
+        for access, networks in listed
+        for one in networks
+    ]
+    return ffi.from_buffer("struct tp_rule[]", b"".join(packed)), len(packed)
+
+
+def native_prefix(prefix: Network) -> Any:
+    """Make a struct tp_address of a prefix."""
+    made = ffi.new("struct tp_address *")
+    _write_pool(made, prefix)
+    return made
+
+
+def ban(native: Any) -> Ban:
+    """Read a struct tp_ban."""
+    return Ban(
+        prefix=ip_network((_host(native.prefix), int(native.prefix.prefix))),
+        since=native.since_ns / _SECOND,
+        until=native.until_ns / _SECOND,
+        refused=int(native.refused),
+        reason=REASONS[native.reason],
+        by_hand=bool(native.by_hand),
+    )
 
 
 def _write_pool(to: Any, pool: IPv4Network | IPv6Network | None) -> None:

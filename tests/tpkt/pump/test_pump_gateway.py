@@ -273,7 +273,7 @@ def test_an_adopted_connection_gets_an_address_of_the_pool(make: Maker) -> None:
 
 def test_an_idle_connection_costs_less_than_two_kilobytes(make: Maker) -> None:
     many = 256
-    with make(half_identified_per_source=many, accepts_per_second_per_source=0) as rig:
+    with make(half_identified_per_source=many, ike_half_open=0, accepts_per_second_per_source=0) as rig:
         port, charon = rig.listen(), rig.charon()
         for number in range(many):
             peer = rig.connect(port)

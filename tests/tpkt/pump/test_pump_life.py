@@ -19,7 +19,7 @@ from tests.lab.wait import until, until_async
 from tests.tpkt.pump.rig import GW, POOL4, SECONDS, Maker, esp, ike
 from tpkt.daemon.tasks import create_task
 from tpkt.errors import CloseReason, MisuseError
-from tpkt.pump import EventKind, Limits, Pump, PumpConfig, PumpError, PumpEvent
+from tpkt.pump import Banning, EventKind, Limits, Pump, PumpConfig, PumpError, PumpEvent
 
 pytestmark = pytest.mark.root
 
@@ -122,7 +122,9 @@ def test_the_event_descriptor_is_readable_while_there_are_events(make: Maker) ->
 
 def test_unread_events_are_bounded_and_their_loss_is_told(make: Maker) -> None:
     kept = 16_384
-    with make(accepts_per_second_per_source=0, half_identified_per_source=1024) as rig:
+    with make(
+        accepts_per_second_per_source=0, half_identified_per_source=1024, banning=Banning(closes=0)
+    ) as rig:
         port = rig.listen()
         for _ in range(kept):  # each gives up to three: accepted, identified, closed
             peer = rig.connect(port)
