@@ -24,7 +24,7 @@ from eseg.front import Front, pools_of, workers_of
 from eseg.loader import Loaded, load
 from eseg.metrics import CONTENT_TYPE, page
 from eseg.reaper import Reaper
-from eseg.report import LinkStatus, Listener, SessionList, Status, pump_status
+from eseg.report import LinkStatus, Listener, SessionList, Status, http_status, pump_status
 from eseg.sessions import Session, join, protocols
 from eseg.state import state_of
 from eseg.strongswan import Strongswan
@@ -36,7 +36,7 @@ from tpkt.pump import PumpError
 
 logger = logging.getLogger(__name__)
 # Sections whose change would mean another link, other sockets or another charon.
-FIXED = ("gateway", "listen", "link", "charon")
+FIXED = ("gateway", "listen", "link", "http", "charon")
 # Keys of other sections that a running pump can change; the rest of their section is its for life.
 FREE = {
     "limits": ("half_identified_per_source", "ike_half_open_per_source", "accepts_per_second_per_source"),
@@ -107,6 +107,7 @@ class Admin:
             charon=charon,
             pump=pump_status(counters, workers_of(config), self._loaded.rules.count),
             tls=status_of(self._loaded, counters),
+            http=http_status(counters, config.http),
             deadlines=dict(self._reaper.counts),
         )
 

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from eseg.ranges import endpoint
 from tpkt.daemon.schema import HIDDEN, Daemon, Device, Name, Port, SecondsOrOff, SecretHolder, Section
 
 DEFAULT_PATH = Path("/etc/eseg/eseg.toml")
@@ -78,6 +79,23 @@ class Link(Section, frozen=True, kw_only=True):
     pool6: str = "2001:2::/64"
     mtu: Annotated[int, Meta(ge=1280, le=65535)] = 1500
     congestion: str = "auto"
+
+
+class Http(Section, frozen=True, kw_only=True):
+    """What becomes of web clients that come to our ports."""
+
+    backend: str | None = None
+    proxy_protocol: bool = False
+    connections: Count = 1024
+    connect_seconds: Seconds = 3.0
+    idle_seconds: Seconds = 60.0
+
+    @property
+    def where(self) -> tuple[str, int] | str | None:
+        """The backend's address and port, or its socket's path; `eseg.validate` has seen that it is one."""
+        if self.backend is None or self.backend.startswith("/"):
+            return self.backend
+        return endpoint(self.backend)
 
 
 class Charon(Section, frozen=True, kw_only=True):
@@ -199,6 +217,7 @@ class Config(Section, frozen=True, kw_only=True):
     listen: Annotated[tuple[Listen, ...], Meta(min_length=1)]
     tls: Tls | None = None
     link: Link = Link()
+    http: Http = Http()
     charon: Charon = Charon()
     connection: tuple[Connection, ...] = ()
     pool: tuple[Pool, ...] = ()
@@ -206,6 +225,11 @@ class Config(Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     access: Access = Access()
     bans: Bans = Bans()
+
+    @property
+    def relays(self) -> int:
+        """How many web clients may be relayed at a time, each with a descriptor more."""
+        return self.http.connections if self.http.backend else 0
 
     @property
     def wants_ipv6(self) -> bool:

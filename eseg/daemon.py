@@ -161,7 +161,7 @@ class Gateway:
         for warning in self._loaded.material.warnings:
             logger.warning("%s", warning)
         config = self._loaded.config
-        descriptors = preflight.raise_descriptor_limit(config.limits.connections)
+        descriptors = preflight.raise_descriptor_limit(config.limits.connections, config.relays)
         for advice in (descriptors, congestion_of(config)[1]):
             if advice:
                 logger.warning("%s", advice)

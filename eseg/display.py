@@ -47,6 +47,7 @@ def status(answer: Json) -> None:
             f"{pump['ike_half_open']} wait for charon's first answer",
         ),
         ("access", f"{pump['rules']} prefixes allowed or denied, {pump['bans']} banned"),
+        *_http(answer["http"]),
     ]
     print_table(
         ("gateway", f"{answer['instance']}: {well}, up {human_seconds(answer['uptime_seconds'])}"),
@@ -70,6 +71,15 @@ def _tls(tls: Json | None) -> Iterable[tuple[str, str]]:
     for one in tls["certificates"]:
         yield "", f"{', '.join(one['names']) or 'no name'} until {one['not_after'][:10]}"
     yield "", f"kernel TLS: {'yes' if tls['kernel'] else 'no'}, {tls['kernel_reason']}"
+
+
+def _http(http: Json) -> Iterable[Sequence[object]]:
+    if http["backend"] is None:
+        return
+    by = ", told who by PROXY headers" if http["proxy_protocol"] else ""
+    yield "web clients", f"{http['open']} open to {http['backend']}{by}, {http['failed']} failed"
+    carried = human_bytes(http["bytes_to_backend"]), human_bytes(http["bytes_to_client"])
+    yield "", f"{carried[0]} to it, {carried[1]} to clients"
 
 
 def _counted(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -156,6 +156,7 @@ LOOKS: tuple[Callable[[Machine], Iterator[Check]], ...] = (
     machine.offload,
     machine.descriptors,
     machine.capacity,
+    machine.web_backend,
 )
 
 

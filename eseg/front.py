@@ -20,7 +20,17 @@ from eseg.access import Rules
 from eseg.config import Config
 from eseg.ranges import port_text
 from tpkt.errors import CloseReason
-from tpkt.pump import Banning, EventKind, Limits, Pump, PumpConfig, PumpError, PumpEvent, TlsServer
+from tpkt.pump import (
+    Banning,
+    EventKind,
+    Limits,
+    Pump,
+    PumpConfig,
+    PumpError,
+    PumpEvent,
+    TlsServer,
+    WebBackend,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +68,20 @@ def congestion_of(config: Config) -> tuple[str | None, str | None]:
     return name, None
 
 
+def web_backend(config: Config) -> WebBackend | None:
+    """Give where web clients go; None: nowhere, they are answered 404."""
+    http = config.http
+    if http.where is None:
+        return None
+    return WebBackend(
+        where=http.where,
+        proxy_protocol=http.proxy_protocol,
+        connections=http.connections,
+        connect_seconds=http.connect_seconds,
+        idle_seconds=http.idle_seconds,
+    )
+
+
 def pump_config(config: Config, namespace: str) -> PumpConfig:
     """Give what the pump is told; `namespace` is the link's."""
     pool4, pool6 = pools_of(config)
@@ -70,6 +94,7 @@ def pump_config(config: Config, namespace: str) -> PumpConfig:
         congestion=congestion_of(config)[0],
         limits=limits_of(config),
         banning=banning_of(config),
+        web=web_backend(config),
     )
 
 

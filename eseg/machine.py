@@ -106,7 +106,7 @@ def descriptors(seen: Machine) -> Iterator[Check]:
     """Each connection is a descriptor; the limit that counts is that of the running gateway."""
     if seen.config is None:
         return
-    wanted = seen.config.limits.connections + SPARE_DESCRIPTORS
+    wanted = seen.config.limits.connections + seen.config.relays + SPARE_DESCRIPTORS
     if seen.status is not None:
         allowed = resource.prlimit(seen.status["pid"], resource.RLIMIT_NOFILE)[0]
         whose = "the running gateway"
@@ -117,6 +117,28 @@ def descriptors(seen: Machine) -> Iterator[Check]:
         yield Check.warn("descriptors", f"{allowed} for {whose}, {wanted} may be needed", cure)
     else:
         yield Check.ok("descriptors", f"enough for {seen.config.limits.connections} connections")
+
+
+def web_backend(seen: Machine) -> Iterator[Check]:
+    """A backend that is down is told to every web client as 502."""
+    if seen.config is None or seen.config.http.where is None:
+        return
+    where, backend = seen.config.http.where, seen.config.http.backend
+    if isinstance(where, str):
+        family = socket.AF_UNIX
+    else:
+        family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(seen.config.http.connect_seconds)
+        try:
+            probe.connect(where)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else "no answer in time"
+            yield Check.warn(
+                "web backend", f"{backend} does not answer ({why})", "start it, or mend http.backend"
+            )
+        else:
+            yield Check.ok("web backend", f"{backend} accepts connections")
 
 
 def capacity(seen: Machine) -> Iterator[Check]:

@@ -25,6 +25,7 @@ GAUGES = {
     "connections_half_identified": "accepted connections whose protocol is not known yet",
     "connections_ike_half_open": "identified connections that charon has not answered yet",
     "bans_active": "prefixes that are banned",
+    "relays_open": "HTTP clients handed to the web backend",
     "queued_bytes": "memory of queues and of partial frames",
     "memory_bytes": "memory that grows with connections and traffic",
 }
@@ -41,6 +42,9 @@ SCALARS = {
     "tls_kernel_send": "TLS connections that the kernel encrypts",
     "tls_kernel_receive": "TLS connections that the kernel decrypts",
     "bans": "sources banned for what they did",
+    "relays_failed": "HTTP clients whom the web backend failed",
+    "relay_to_backend_bytes": "bytes of HTTP clients to the web backend",
+    "relay_to_client_bytes": "bytes of the web backend to HTTP clients",
     "link_down": "times the link was seen gone",
 }
 FLOWS = {

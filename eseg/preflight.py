@@ -25,9 +25,9 @@ def require_privileges() -> None:
     rights.require(CAPABILITIES, "docs/OPERATING.md")
 
 
-def raise_descriptor_limit(connections: int) -> str | None:
-    """Allow the descriptors that `connections` need, as far as we may; say when that is short."""
-    wanted = connections + SPARE_DESCRIPTORS
+def raise_descriptor_limit(connections: int, relays: int = 0) -> str | None:
+    """Allow the descriptors that `connections` and web clients need, as far as we may; say what is short."""
+    wanted = connections + relays + SPARE_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY in (soft, hard) or soft >= wanted:
         return None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from eseg.config import Http
 from eseg.sessions import Session
 from eseg.tls import TlsStatus
 
@@ -47,6 +48,17 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     works: bool
     pools: tuple[str, ...]
     troubles: tuple[str, ...]
+
+
+class HttpStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The web backend, None for none, and what went through to it."""
+
+    backend: str | None
+    proxy_protocol: bool
+    open: int
+    failed: int
+    bytes_to_backend: int
+    bytes_to_client: int
 
 
 class CharonStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +128,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     charon: CharonStatus
     pump: PumpStatus
     tls: TlsStatus | None
+    http: HttpStatus
     deadlines: Mapping[str, int]  # connections closed for want of an IKE_SA, by reason
 
 
@@ -141,6 +154,18 @@ def pump_status(counters: Mapping[str, int], workers: int, rules: int = 0) -> Pu
         dropped=drops(counters),
         waited=family(counters, "link_to_stream_queued_"),
         counters={name: value for name, value in counters.items() if value},
+    )
+
+
+def http_status(counters: Mapping[str, int], http: Http) -> HttpStatus:
+    """Say where HTTP goes and what went."""
+    return HttpStatus(
+        backend=http.backend,
+        proxy_protocol=http.proxy_protocol,
+        open=counters.get("relays_open", 0),
+        failed=counters.get("relays_failed", 0),
+        bytes_to_backend=counters.get("relay_to_backend_bytes", 0),
+        bytes_to_client=counters.get("relay_to_client_bytes", 0),
     )
 
 

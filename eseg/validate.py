@@ -23,6 +23,7 @@ def problems(config: Config) -> Iterator[Problem]:
     """Yield all that is wrong with `config`, in the order of the file's sections."""
     yield from _paths(config)
     yield from _listeners(config)
+    yield from _http(config)
     ranges: list[Range] = []
     yield from _link_pools(config, ranges)
     yield from _inner_pools(config, ranges)
@@ -72,6 +73,33 @@ def _listeners(config: Config) -> Iterator[Problem]:
         else:
             seen[address, listen.port] = index
         yield from _balancers(f"listen[{index}].proxy_protocol_from", address, listen.proxy_protocol_from)
+
+
+def _http(config: Config) -> Iterator[Problem]:
+    backend = config.http.backend
+    if backend is None:
+        return
+    if backend.startswith("/"):
+        yield from checks.socket_path("http.backend", backend)
+        return
+    found = endpoint(backend)
+    if found is None:
+        cure = 'write "127.0.0.1:8080", "[::1]:8080", or the path of a Unix socket'
+        yield Problem("http.backend", f"`{backend}` is neither an address and a port nor a path", cure)
+        return
+    for index, listen in enumerate(config.listen):
+        if listen.port == found[1] and _same(listen.address, found[0]):
+            why = f"{backend} may be listen[{index}] itself: web clients would go round for ever"
+            yield Problem("http.backend", why, "give the web server a port of its own")
+
+
+def _same(listener: str, backend: str) -> bool:
+    """Whether a connection to `backend` may arrive at `listener`, which may be no address at all."""
+    try:
+        ours, theirs = ip_address(listener), ip_address(backend)
+    except ValueError:
+        return False
+    return ours == theirs or (ours.version == theirs.version and ours.is_unspecified)
 
 
 def _balancers(key: str, address: Address, networks: Iterable[str]) -> Iterator[Problem]:

@@ -14,7 +14,7 @@
 
 enum tp_role { TP_GATEWAY, TP_CLIENT };
 
-enum tp_state { TP_NEW, TP_OPEN, TP_LINGERING };
+enum tp_state { TP_NEW, TP_OPEN, TP_LINGERING, TP_RELAYING };
 
 enum tp_event_kind {
     TP_EVENT_ACCEPTED,
@@ -85,6 +85,12 @@ struct tp_config {
     uint64_t ike_ns;
     uint64_t queue_bytes;
     uint64_t worker_queue_bytes;
+    struct tp_address web; /* the web backend that gets HTTP; family 0: none, unless there is a path */
+    const char *web_path;  /* of a Unix socket, or NULL */
+    uint32_t web_proxy_protocol;
+    uint32_t web_connections;
+    uint64_t web_connect_ns;
+    uint64_t web_idle_ns;
 };
 
 enum tp_tls_flag {

@@ -28,6 +28,8 @@ void tp_conn_close(struct tp_worker *w, struct tp_conn *conn, enum tp_reason rea
     struct tp_tally lost = {0};
     tp_conn_settle(w, conn);
     tp_conn_blame(w, conn, reason);
+    if (conn->relay)
+        tp_relay_drop(w, conn);
     tp_deadline_clear(&conn->opening);
     tp_deadline_clear(&conn->frame);
     tp_flow_return(&w->flows, &conn->card.flow, conn);

@@ -84,7 +84,9 @@ struct tp_conn {
     struct tp_unsent unsent;
     uint64_t alone_again; /* when it may write single frames again */
     uint8_t alone;        /* how many until then */
+    struct tp_relay *relay; /* HTTP, handed to the web backend */
     uint64_t drained; /* while lingering */
+    enum tp_reason farewell; /* why it ends when it has lingered */
 
     struct tp_deadline opening; /* first bytes, then IKE; or lingering */
     struct tp_deadline frame;

@@ -25,6 +25,10 @@
     X(introduced)                       /* by a PROXY header of a load balancer */                \
     X(first_ike)                                                                                  \
     X(bans)                             /* sources banned for what they did */                    \
+    X(relays_open)                      /* gauge: HTTP clients handed to the web backend */       \
+    X(relays_failed)                    /* the backend could not be reached, or broke off */      \
+    X(relay_to_backend_bytes)                                                                     \
+    X(relay_to_client_bytes)                                                                      \
     X(stream_to_link_bytes)             /* datagrams handed to the link, framing not counted */   \
     X(stream_to_link_frames)                                                                      \
     X(stream_to_link_esp_frames)                                                                  \

@@ -3,7 +3,7 @@
 #ifndef TP_HANDLE_H
 #define TP_HANDLE_H
 
-enum tp_handle_kind { TP_HANDLE_WAKE, TP_HANDLE_CONN, TP_HANDLE_LISTENER, TP_HANDLE_LINK };
+enum tp_handle_kind { TP_HANDLE_WAKE, TP_HANDLE_CONN, TP_HANDLE_LISTENER, TP_HANDLE_LINK, TP_HANDLE_RELAY };
 
 struct tp_handle {
     enum tp_handle_kind kind;

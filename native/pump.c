@@ -62,13 +62,14 @@ struct tp_pump *tp_pump_new(const struct tp_config *config)
     pump->config = *config;
     pump->config.name_space = strdup(config->name_space);
     pump->config.congestion = config->congestion ? strdup(config->congestion) : NULL;
+    pump->config.web_path = config->web_path ? strdup(config->web_path) : NULL;
     pump->workers = calloc(config->workers, sizeof *pump->workers);
     bool events = tp_events_open(&pump->events, EVENTS_KEPT, config->event_fd) == 0;
     bool sources = tp_sources_open(&pump->sources, config) == 0;
     tp_watch_open(&pump->watch, &pump->events);
     tp_tickets_open(&pump->tickets);
-    if (pump->config.name_space && (pump->config.congestion || !config->congestion) && pump->workers &&
-        events && sources)
+    if (pump->config.name_space && (pump->config.congestion || !config->congestion) &&
+        (pump->config.web_path || !config->web_path) && pump->workers && events && sources)
         return pump;
     tp_pump_free(pump);
     return NULL;
@@ -328,5 +329,6 @@ void tp_pump_free(struct tp_pump *pump)
     tp_events_close(&pump->events);
     free((char *)(uintptr_t)pump->config.name_space);
     free((char *)(uintptr_t)pump->config.congestion);
+    free((char *)(uintptr_t)pump->config.web_path);
     free(pump);
 }

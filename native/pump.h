@@ -15,6 +15,7 @@ struct tp_pump {
     struct tp_watch watch;
     struct tp_tickets tickets;
     _Atomic uint32_t open;                           /* connections of all workers */
+    _Atomic uint32_t relays;                         /* of all workers */
     _Atomic uint32_t next_worker;                    /* for adopted connections that fit any */
     _Atomic uint64_t limit_told_at[TP_REASON_COUNT]; /* TP_EVENT_LIMIT: once a second and reason */
     _Atomic uint64_t ban_told_at;                    /* TP_EVENT_BAN: once a second */

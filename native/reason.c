@@ -39,6 +39,10 @@ static const char *const reasons[TP_REASON_COUNT] = {
     [TP_REASON_BANNED] = "banned",
     [TP_REASON_DENIED] = "denied",
     [TP_REASON_LIMIT_IKE] = "limit_ike",
+    [TP_REASON_HTTP_RELAYED] = "http_relayed",
+    [TP_REASON_HTTP_IDLE] = "http_idle",
+    [TP_REASON_HTTP_BACKEND] = "http_backend",
+    [TP_REASON_HTTP_FULL] = "http_full",
 };
 
 static const char *const protocols[TP_PROTOCOL_COUNT] = {

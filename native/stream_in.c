@@ -187,8 +187,8 @@ static ssize_t receive(struct tp_worker *w, struct tp_conn *conn)
         count = whole ? 2 : 1;
     } else {
         memcpy(w->receive, conn->head, conn->head_length);
-        pieces[0] =
-            (struct iovec){w->receive + conn->head_length, w->quantum - (size_t)conn->head_length};
+        size_t most = conn->card.state == TP_NEW ? TP_FIRST_BYTES : w->quantum;
+        pieces[0] = (struct iovec){w->receive + conn->head_length, most - (size_t)conn->head_length};
     }
     return tp_channel_read(conn, pieces, count);
 }
@@ -197,7 +197,7 @@ static ssize_t receive(struct tp_worker *w, struct tp_conn *conn)
 static void ended(struct tp_worker *w, struct tp_conn *conn, enum tp_reason reason)
 {
     if (conn->card.state == TP_LINGERING)
-        reason = TP_REASON_HTTP;
+        reason = conn->farewell;
     else if (reason == TP_REASON_FIN && (conn->partial || conn->head_length > 0))
         reason = TP_REASON_FIN_IN_FRAME;
     tp_conn_close(w, conn, reason);
@@ -207,6 +207,10 @@ static size_t read_once(struct tp_worker *w, struct tp_conn *conn)
 {
     if (conn->wants_introduction) {
         tp_stream_introduce(w, conn);
+        return 0;
+    }
+    if (conn->relay) {
+        tp_relay_turn(w, conn->relay);
         return 0;
     }
     ssize_t n = receive(w, conn);
@@ -223,7 +227,7 @@ static size_t read_once(struct tp_worker *w, struct tp_conn *conn)
         conn->head_length = 0;
         conn->drained += (size_t)n;
         if (conn->drained > MOST_DRAINED)
-            tp_conn_close(w, conn, TP_REASON_HTTP);
+            tp_conn_close(w, conn, conn->farewell);
     } else if (conn->partial) {
         take_partial(w, conn, (size_t)n);
     } else {
@@ -239,8 +243,8 @@ size_t tp_stream_readable(struct tp_worker *w, struct tp_conn *conn)
     size_t bytes = 0;
     do
         bytes += read_once(w, conn);
-    while (conn->tls && conn->fd != -1 && tp_tls_pending(conn->tls));
-    if (conn->tls && conn->fd != -1 && tp_tls_wants_write(conn->tls))
+    while (conn->tls && conn->fd != -1 && !conn->relay && tp_tls_pending(conn->tls));
+    if (conn->tls && conn->fd != -1 && !conn->relay && tp_tls_wants_write(conn->tls))
         tp_stream_want_write(w, conn, true);
     return bytes;
 }

@@ -1,27 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The first bytes of a stream: which protocol it speaks, and what that means for the connection. What is
-// served here opens it; everything else ends it, an HTTP client with an answer it can read.
-#include "channel.h"
+// served here opens it; HTTP goes to the web backend, or gets an answer it can read; everything else ends it.
 #include "worker.h"
 
-static const char not_found[] = "HTTP/1.1 404 Not Found\r\n"
-                                "Content-Type: text/plain\r\n"
-                                "Content-Length: 28\r\n"
-                                "Connection: close\r\n"
-                                "\r\n"
-                                "There is no web server here\n";
-
-/* Answered and half-closed: closing at once would reset the connection over what the client is still sending,
- * and the answer with it. */
-static void answer_http(struct tp_worker *w, struct tp_conn *conn)
-{
-    tp_deadline_set(&w->lingering, &conn->opening, w->now);
-    struct iovec answer = {(void *)(uintptr_t)not_found, sizeof not_found - 1};
-    if (tp_channel_write(conn, &answer, 1, 0) <= 0 || tp_channel_finish(conn) < 0)
-        tp_conn_close(w, conn, TP_REASON_HTTP);
-}
-
-static enum tp_state state_for(enum tp_protocol protocol)
+static enum tp_state state_for(const struct tp_config *config, enum tp_protocol protocol)
 {
     switch (protocol) {
     case TP_PROTOCOL_TPKT:
@@ -29,7 +11,7 @@ static enum tp_state state_for(enum tp_protocol protocol)
     case TP_PROTOCOL_FTT:
         return TP_OPEN;
     case TP_PROTOCOL_HTTP:
-        return TP_LINGERING;
+        return tp_relay_wanted(config) ? TP_RELAYING : TP_LINGERING;
     default:
         return TP_NEW;
     }
@@ -41,7 +23,7 @@ bool tp_stream_identified(struct tp_worker *w, struct tp_conn *conn, enum tp_pro
     tp_count(&w->counters, TP_C_identified + protocol, 1);
     conn->framing = protocol == TP_PROTOCOL_TPKT ? TP_FRAMING_TPKT : TP_FRAMING_RFC9329;
     conn->card.protocol = protocol;
-    conn->card.state = state_for(protocol);
+    conn->card.state = state_for(w->config, protocol);
     enum tp_reason refused = TP_REASON_NONE;
     if (conn->card.state == TP_OPEN)
         refused = tp_conn_begin(w, conn);
@@ -59,8 +41,10 @@ bool tp_stream_identified(struct tp_worker *w, struct tp_conn *conn, enum tp_pro
             tp_deadline_set(&w->ike, &conn->opening, w->now);
         return true;
     case TP_LINGERING:
-        answer_http(w, conn);
+        tp_stream_answer(w, conn, TP_HTTP_NOT_FOUND, TP_REASON_HTTP);
         return false;
+    case TP_RELAYING:
+        return true;
     default:
         tp_conn_close(
             w, conn, protocol == TP_PROTOCOL_TLS ? TP_REASON_TLS_NOT_CONFIGURED : TP_REASON_UNKNOWN_PROTOCOL);
@@ -86,6 +70,10 @@ void tp_stream_open(struct tp_worker *w, struct tp_conn *conn, uint8_t *at, size
         return;
     if (!tp_stream_identified(w, conn, (enum tp_protocol)protocol))
         return;
+    if (conn->card.state == TP_RELAYING) {
+        tp_relay_open(w, conn, at, size);
+        return;
+    }
     size_t opening = protocol == TP_PROTOCOL_RFC9329 ? TP_SNIFF_ENOUGH : 0; /* its prefix is no frame */
     tp_stream_cut(w, conn, NULL, at + opening, size - opening);
 }

@@ -48,7 +48,7 @@ static ssize_t gather(struct tp_worker *w, struct tp_conn *conn, size_t *held)
     *held = conn->partial ? conn->partial->end : 0;
     if (conn->partial)
         memcpy(w->receive, conn->partial->data, *held);
-    struct iovec room = {w->receive + *held, TP_RECEIVE_BYTES - *held};
+    struct iovec room = {w->receive + *held, TP_FIRST_BYTES - *held};
     return tp_channel_read(conn, &room, 1);
 }
 

@@ -119,8 +119,14 @@ static void write_tls(struct tp_worker *w, struct tp_conn *conn)
 
 void tp_stream_writable(struct tp_worker *w, struct tp_conn *conn)
 {
+    if (conn->relay) {
+        tp_relay_turn(w, conn->relay);
+        return;
+    }
     if (conn->tls && tp_tls_wants_write(conn->tls))
         write_tls(w, conn);
+    if (conn->relay)
+        return; /* what TLS brought meanwhile was HTTP */
     if (conn->fd != -1)
         tp_stream_write_queue(w, conn, true);
     if (conn->fd != -1)

@@ -49,6 +49,8 @@ int tp_worker_open(struct tp_worker *w, struct tp_pump *pump, unsigned index, st
     tp_deadlines_open(&w->ike, config->ike_ns);
     tp_deadlines_open(&w->frame, config->frame_ns);
     tp_deadlines_open(&w->lingering, linger);
+    tp_deadlines_open(&w->web_connect, config->web_connect_ns);
+    tp_deadlines_open(&w->web_idle, config->web_idle_ns);
     tp_link_sink_open(&w->link_sink, &w->link, &w->counters, w->watch);
     w->sink = &w->link_sink.sink;
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -76,6 +78,8 @@ static uint64_t earliest(const struct tp_worker *w)
         tp_deadlines_next(&w->ike),
         tp_deadlines_next(&w->frame),
         tp_deadlines_next(&w->lingering),
+        tp_deadlines_next(&w->web_connect),
+        tp_deadlines_next(&w->web_idle),
         w->accept_again_at ? w->accept_again_at : UINT64_MAX,
     };
     uint64_t first = UINT64_MAX;
@@ -113,7 +117,11 @@ static void expire(struct tp_worker *w)
     while ((d = tp_deadlines_expired(&w->frame, w->now)))
         tp_conn_close(w, frame_of(d), TP_REASON_FRAME_TIMEOUT);
     while ((d = tp_deadlines_expired(&w->lingering, w->now)))
-        tp_conn_close(w, tp_conn_opening(d), TP_REASON_HTTP);
+        tp_conn_close(w, tp_conn_opening(d), tp_conn_opening(d)->farewell);
+    while ((d = tp_deadlines_expired(&w->web_connect, w->now)))
+        tp_relay_expired(w, tp_conn_opening(d));
+    while ((d = tp_deadlines_expired(&w->web_idle, w->now)))
+        tp_relay_expired(w, tp_conn_opening(d));
     if (w->accept_again_at && w->now >= w->accept_again_at)
         tp_accept_resume(w);
 }
@@ -183,6 +191,10 @@ static void serve(struct tp_worker *w, const struct epoll_event *event)
     case TP_HANDLE_LINK:
         tp_link_readable(w, (struct tp_link_socket *)handle);
         break;
+    case TP_HANDLE_RELAY:
+        if (((struct tp_relay *)handle)->fd != -1)
+            tp_relay_turn(w, (struct tp_relay *)handle);
+        break;
     }
 }
 
@@ -200,9 +212,11 @@ static void end_turn(struct tp_worker *w)
         }
         conn = next;
     }
+    tp_relays_sweep(&w->relays);
     tp_write(&w->counters.value[TP_C_queued_bytes], w->blocks.taken);
     tp_write(&w->counters.value[TP_C_memory_bytes],
-             w->blocks.taken + w->blocks.kept + (uint64_t)tp_conns_slots(&w->conns) * sizeof(struct tp_conn));
+             w->blocks.taken + w->blocks.kept + (uint64_t)tp_conns_slots(&w->conns) * sizeof(struct tp_conn) +
+                 w->relays.made * sizeof(struct tp_relay));
 }
 
 static void close_all(struct tp_worker *w)
@@ -274,6 +288,7 @@ void tp_worker_close(struct tp_worker *w)
     }
     tp_conns_close(&w->conns);
     tp_flows_close(&w->flows);
+    tp_relays_close(&w->relays);
     tp_blocks_close(&w->blocks);
     tp_receiver_free(w->receiver);
     free(w->items);

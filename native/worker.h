@@ -5,8 +5,8 @@
 // deadlines, recycle what was closed. Another thread talks to a worker only through tp_worker_ask; what it
 // may read beside that are counters and cards. The files around it each are one activity of a worker and
 // share this header:
-// stream_proxy.c, stream_open.c, stream_in.c, stream_out.c, stream_wait.c, link_in.c, accept.c, admit.c,
-// close.c, command.c, worker.c.
+// stream_proxy.c, stream_open.c, stream_http.c, relay.c, stream_in.c, stream_out.c, stream_wait.c, link_in.c,
+// accept.c, admit.c, close.c, command.c, worker.c.
 #ifndef TP_WORKER_H
 #define TP_WORKER_H
 
@@ -17,6 +17,7 @@
 #include "link.h"
 #include "link_sink.h"
 #include "listener.h"
+#include "relay.h"
 #include "source.h"
 #include "tls.h"
 
@@ -26,6 +27,8 @@ enum {
     TP_RECEIVE_BYTES = 512 << 10,
     /* A stream that brings or gets more than this in a turn is a heavy one and waits for the others. */
     TP_LIGHT_BYTES = 32 << 10,
+    /* From a connection whose protocol is not known: what it is handed on with must fit a block. */
+    TP_FIRST_BYTES = 16 << 10,
     TP_BATCH_ITEMS = 2048,        /* datagrams from the link collected before streams are written */
     TP_MAX_BAD_IKE = 16,          /* on one connection; one more closes it */
 };
@@ -57,7 +60,8 @@ struct tp_worker {
     struct tp_conn *closed; /* slots to recycle at the end of the turn: an event may still point to one */
     struct tp_flows flows;
     struct tp_blocks blocks;
-    struct tp_deadlines first_bytes, handshake, ike, frame, lingering;
+    struct tp_deadlines first_bytes, handshake, ike, frame, lingering, web_connect, web_idle;
+    struct tp_relays relays;
 
     struct tp_link link;
     struct tp_receiver *receiver;
@@ -119,6 +123,12 @@ bool tp_stream_identified(struct tp_worker *worker, struct tp_conn *conn, enum t
 bool tp_stream_secure(struct tp_worker *worker, struct tp_conn *conn, const uint8_t *at, size_t size);
 /* The TLS channel was read from: a handshake that is done now is told. False when that ended the connection. */
 bool tp_stream_secured(struct tp_worker *worker, struct tp_conn *conn);
+
+/* stream_http.c: the connection is given time to read what it got, and ends for `reason`. */
+enum tp_http_answer { TP_HTTP_NOT_FOUND, TP_HTTP_BAD_GATEWAY, TP_HTTP_UNAVAILABLE, TP_HTTP_GATEWAY_TIMEOUT };
+void tp_stream_answer(struct tp_worker *worker, struct tp_conn *conn, enum tp_http_answer which,
+                      enum tp_reason reason);
+void tp_stream_linger(struct tp_worker *worker, struct tp_conn *conn, enum tp_reason reason);
 
 /* stream_out.c: a sink's datagrams into a stream. `data` must stay until tp_stream_flush. An IKE message that
  * came without its marker gets one when `add_marker` is set. */

@@ -54,6 +54,10 @@ class CloseReason(enum.StrEnum):
     BANNED = enum.auto()
     DENIED = enum.auto()
     LIMIT_IKE = enum.auto()
+    HTTP_RELAYED = enum.auto()
+    HTTP_IDLE = enum.auto()
+    HTTP_BACKEND = enum.auto()
+    HTTP_FULL = enum.auto()
 
     @property
     def sentence(self) -> str:
@@ -98,6 +102,10 @@ _SENTENCES = {
     CloseReason.BANNED: "its source is banned for a while, for what it did before or by the operator",
     CloseReason.DENIED: "its address is in a denied prefix",
     CloseReason.LIMIT_IKE: "too many connections waited for charon's first answer",
+    CloseReason.HTTP_RELAYED: "an HTTP client: served by the web backend",
+    CloseReason.HTTP_IDLE: "an HTTP client: neither it nor the web backend sent anything in time",
+    CloseReason.HTTP_BACKEND: "an HTTP client: the web backend could not be reached, or broke off",
+    CloseReason.HTTP_FULL: "an HTTP client: as many were relayed as may be, answered 503",
 }
 
 

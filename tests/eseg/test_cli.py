@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 
 from eseg import display
 from eseg.cli import main
-from eseg.report import CharonStatus, LinkStatus, Listener, SessionList, Status, pump_status
+from eseg.config import Http
+from eseg.report import CharonStatus, LinkStatus, Listener, SessionList, Status, http_status, pump_status
 from eseg.sessions import join
 from eseg.tls import Shown, TlsStatus
 from tests.charon.samples import ike
@@ -100,6 +101,9 @@ def sample_status() -> Status:
         "accepted": 9,
         "closed_fin": 4,
         "closed_http": 2,
+        "relays_open": 6,
+        "relays_failed": 11,
+        "relay_to_client_bytes": 5000,
         "identified_tpkt": 5,
         "link_to_stream_queue_full": 7,
         "stream_to_link_bytes": 1000,
@@ -145,6 +149,7 @@ def sample_status() -> Status:
             established=8,
             resumed=5,
         ),
+        http=http_status(counters, Http(backend="127.0.0.1:8080", proxy_protocol=True)),
         deadlines={"no_ike_sa": 1, "ike_sa_left": 0},
     )
 
@@ -154,6 +159,8 @@ def test_a_status_shows_all_that_an_operator_looks_for(capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     for word in (
         "NOT WELL, up 1 d 1 h",
+        "6 open to 127.0.0.1:8080",
+        "11 failed",
         "198.51.100.2:80, [2001:db8::2]:443",
         "does not forward",
         "gone for 3 s",

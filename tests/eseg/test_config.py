@@ -44,6 +44,8 @@ GOOD_ONES = {
     "radius with a charon of our own": '[charon]\nplugins = ["eap-radius"]\nsettings_file = "radius.conf"\n'
     + BASE
     + connection(CERT, 'auth = "eap-radius"'),
+    "a web backend": GOOD + '[http]\nbackend = "127.0.0.1:8080"\nproxy_protocol = true\n',
+    "a web backend on a Unix socket": GOOD + '[http]\nbackend = "/run/web.sock"\n',
     "load balancers": LISTEN + 'proxy_protocol_from = ["192.0.2.10", "10.1.0.0/24"]\n' + POOL + connection(),
     "tls": GOOD + TLS,
     "tls of 1.3 alone, not everywhere": LISTEN.replace('2"', '2"\ntls = "never"')
@@ -115,6 +117,12 @@ BAD_ONES = [
         "one is IPv4, the other IPv6",
     ),
     (LISTEN + 'proxy_protocol_from = ["0.0.0.0/0"]\n', "listen[0].proxy_protocol_from", "is everybody"),
+    # the web backend
+    (GOOD + '[http]\nbackend = "localhost:8080"\n', "http.backend", "neither an address and a port"),
+    (GOOD + '[http]\nbackend = "127.0.0.1"\n', "http.backend", "neither an address and a port"),
+    (GOOD + f'[http]\nbackend = "/{"a" * 120}"\n', "http.backend", "is too long"),
+    (GOOD + '[http]\nbackend = "198.51.100.2:80"\n', "http.backend", "round for ever"),
+    (GOOD + "[http]\nconnections = 0\n", "http.connections", "Expected `int` >= 1"),
     # paths
     (GOOD + '[gateway]\nruntime = "run"\n', "gateway.runtime", "not an absolute path"),
     (GOOD + f'[gateway]\nadmin = "/{"a" * 120}"\n', "gateway.admin", "is too long"),

@@ -56,6 +56,7 @@ SECTIONS = {
     "[tls]": config.Tls,
     "[[tls.certificate]]": config.TlsCertificate,
     "[link]": config.Link,
+    "[http]": config.Http,
     "[charon]": config.Charon,
     "[[connection]]": config.Connection,
     "local": config.Local,

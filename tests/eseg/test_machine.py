@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from eseg.config import Listen
+from eseg.config import Config, Http, Listen
+from eseg.findings import Machine
 from eseg.front import log
 from eseg.listener import holder, unusable
+from eseg.machine import web_backend
 from eseg.metrics import page
 from eseg.ranges import endpoint
 from eseg.systemd import notify
@@ -58,6 +60,25 @@ def test_a_port_that_nobody_has_has_no_holder() -> None:
         assert holder(ip_address("127.0.0.1"), sock.getsockname()[1]) is None
 
 
+@pytest.mark.parametrize("listens", [True, False])
+def test_the_doctor_asks_whether_the_web_backend_answers(listens: bool) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        if listens:
+            sock.listen()
+        backend = f"127.0.0.1:{sock.getsockname()[1]}"
+        config = Config(listen=(Listen(address="127.0.0.1"),), http=Http(backend=backend))
+        (check,) = web_backend(Machine(path=Path("eseg.toml"), config=config, status=None))
+    assert check.result == ("ok" if listens else "warn")
+    assert backend in check.found
+    assert listens or check.cure
+
+
+def test_without_a_web_backend_there_is_nothing_to_ask() -> None:
+    config = Config(listen=(Listen(address="127.0.0.1"),))
+    assert list(web_backend(Machine(path=Path("eseg.toml"), config=config, status=None))) == []
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -86,6 +107,8 @@ def test_a_scrape_is_what_prometheus_reads() -> None:
     assert families["eseg_closed"][frozenset({"http"})] == 2.0
     assert families["eseg_dropped"][frozenset({"link_to_stream", "queue_full"})] == 7.0
     assert families["eseg_bytes"][frozenset({"stream_to_link"})] == 1000.0
+    assert families["eseg_relays_open"] == {frozenset(): 6.0}
+    assert families["eseg_relay_to_client_bytes"] == {frozenset(): 5000.0}
     assert families["eseg_sessions"] == {frozenset({"tpkt"}): 2.0}
     assert families["eseg_deadline_closed"][frozenset({"no_ike_sa"})] == 1.0
     assert "eseg_ike_sas" not in families, "what is not known is not 0"

@@ -4,7 +4,7 @@
 `Pump` is the typed face of the compiled data plane; only this package imports `tpkt._native`.
 """
 
-from tpkt.pump.config import Banning, Limits, PumpConfig
+from tpkt.pump.config import Banning, Limits, PumpConfig, WebBackend
 from tpkt.pump.errors import PumpError
 from tpkt.pump.events import Ban, ConnectionInfo, ConnectionState, EventKind, PumpEvent
 from tpkt.pump.face import Pump
@@ -25,5 +25,6 @@ __all__ = [
     "TlsCertificate",
     "TlsInfo",
     "TlsServer",
+    "WebBackend",
     "ktls_built",
 ]

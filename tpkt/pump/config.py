@@ -16,6 +16,7 @@ from tpkt.errors import MisuseError
 
 MAX_WORKERS = 64
 MIN_QUEUE_BYTES = 16_384  # room for an IKE message with a long chain of certificates, which is never dropped
+MAX_PATH = 107  # bytes that the address of a Unix socket holds
 MAX_CONNECTIONS = 1 << 24  # a connection's number inside its worker has 24 bits of its identifier
 
 MAX_BAN_SECONDS = 366 * 86_400
@@ -74,6 +75,25 @@ class Banning:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WebBackend:
+    """The web server that gets the connections of HTTP clients; one connection to it for each of theirs."""
+
+    where: tuple[str, int] | str  # address and port, or the path of a Unix socket
+    proxy_protocol: bool = False  # begin each with a PROXY header, version 2, that names the client
+    connections: int = 1024  # at a time
+    connect_seconds: float = 3.0
+    idle_seconds: float = 60.0  # without a byte in either direction
+
+    def __post_init__(self) -> None:
+        """Refuse what the data plane could not keep."""
+        if isinstance(self.where, str) and not 1 <= len(self.where.encode()) <= MAX_PATH:
+            raise MisuseError(f"where is {self.where!r}: a path of 1 to {MAX_PATH} bytes")
+        _within("web connections", self.connections, 1, MAX_CONNECTIONS)
+        _within("connect_seconds", self.connect_seconds, 0.01, 86_400)
+        _within("idle_seconds", self.idle_seconds, 0.01, 86_400)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PumpConfig:
     """One pump: `namespace` is the path of the network namespace that holds the far end of the link."""
 
@@ -87,6 +107,7 @@ class PumpConfig:
     notsent_lowat: int = 131_072  # bytes the kernel may hold unsent: what waits, waits in our queue
     limits: Limits = dataclasses.field(default_factory=Limits)
     banning: Banning = dataclasses.field(default_factory=Banning)
+    web: WebBackend | None = None  # gateway: None answers HTTP clients 404
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, by name."""

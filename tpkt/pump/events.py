@@ -36,6 +36,7 @@ class ConnectionState(enum.StrEnum):
     NEW = "new"  # its protocol is not known yet
     OPEN = "open"
     LINGERING = "lingering"  # answered and half-closed; what the peer still sends is thrown away
+    RELAYING = "relaying"  # HTTP, handed to the web backend
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

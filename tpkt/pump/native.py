@@ -15,7 +15,7 @@ from typing import Any
 
 from tpkt._native import ffi, lib
 from tpkt.errors import CloseReason, MisuseError
-from tpkt.pump.config import Banning, Limits, PumpConfig
+from tpkt.pump.config import Banning, Limits, PumpConfig, WebBackend
 from tpkt.pump.errors import PumpError
 from tpkt.pump.events import Ban, ConnectionInfo, ConnectionState, EventKind, PumpEvent
 from tpkt.pump.tls import CIPHERS, VERSIONS, TlsInfo, TlsServer
@@ -121,6 +121,8 @@ def native_config(config: PumpConfig, event_fd: int) -> tuple[Any, list[Any]]:
     made.ike_ns = int(limits.ike_seconds * _SECOND)
     made.queue_bytes = limits.queue_bytes
     made.worker_queue_bytes = limits.worker_queue_bytes
+    if config.web is not None:
+        kept.append(_write_web(made, config.web))
     return made, kept
 
 
@@ -165,6 +167,19 @@ def ban(native: Any) -> Ban:
         reason=REASONS[native.reason],
         by_hand=bool(native.by_hand),
     )
+
+
+def _write_web(made: Any, web: WebBackend) -> Any:
+    """Write the web backend, and give what must live as long as the configuration."""
+    made.web_proxy_protocol = web.proxy_protocol
+    made.web_connections = web.connections
+    made.web_connect_ns = int(web.connect_seconds * _SECOND)
+    made.web_idle_ns = int(web.idle_seconds * _SECOND)
+    if isinstance(web.where, str):
+        made.web_path = path = ffi.new("char[]", web.where.encode())
+        return path
+    made.web = native_address(*web.where)[0]
+    return None
 
 
 def _write_pool(to: Any, pool: IPv4Network | IPv6Network | None) -> None:
