@@ -190,7 +190,7 @@ static void welcome(struct tp_worker *w, const struct tp_listener *listener, int
 
 void tp_accept(struct tp_worker *w, struct tp_listener *listener)
 {
-    for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
+    for (unsigned i = 0; i < ACCEPTS_PER_TURN && listener->fd != -1; i++) {
         struct sockaddr_storage from;
         socklen_t length = sizeof from;
         int fd = accept4(listener->fd, (struct sockaddr *)&from, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -164,6 +164,14 @@ struct tp_connection_info {
 
 struct tp_pump;
 
+/* A pump as its successor wants it. The bytes are for the same machine; the descriptors are the old pump's. */
+struct tp_moving {
+    uint8_t *bytes;
+    uint64_t size;
+    int *descriptors;
+    uint32_t descriptor_count;
+};
+
 /* NULL when memory is short. The configuration is copied. */
 struct tp_pump *tp_pump_new(const struct tp_config *config);
 
@@ -179,6 +187,30 @@ int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, uint3
 /* 0 or -1, and nothing has changed then. TLS is served with these from the next handshake on (NULL: not at
  * all); connections that stand keep what they have. Everything is copied. */
 int tp_pump_serve_tls(struct tp_pump *pump, const struct tp_tls_server *server, struct tp_error *error);
+
+/* 1: an address that it listens on has these from now on; 0: it does not listen there, or memory is short. */
+int tp_pump_relisten(struct tp_pump *pump, const struct tp_address *address, uint32_t tls,
+                     const struct tp_address *balancers, size_t balancer_count);
+
+/* 1: nobody is accepted there any more; 0: nobody was. */
+int tp_pump_unlisten(struct tp_pump *pump, const struct tp_address *address);
+
+/* How many listening addresses there are; the first `room` of them are filled in. */
+unsigned tp_pump_listeners(struct tp_pump *pump, struct tp_address *addresses, unsigned room);
+
+/* All workers stop at the border of a turn, until thawed: nothing is read, written, accepted or expired. To be
+ * frozen when it is freed means to have a successor: no connection is closed then, only its descriptor here. */
+void tp_pump_freeze(struct tp_pump *pump);
+void tp_pump_thaw(struct tp_pump *pump);
+
+/* 0 or -1. Of a frozen gateway's pump, which keeps everything and may be thawed again; tp_moving_free frees. */
+int tp_pump_export(struct tp_pump *pump, struct tp_moving *moving, struct tp_error *error);
+void tp_moving_free(struct tp_moving *moving);
+
+/* Instead of tp_pump_start, 0 or -1: first what takes time and needs nobody, then the state of the other pump,
+ * whose descriptors belong to this one from the call on. It is frozen afterwards and thaws without failing. */
+int tp_pump_prepare(struct tp_pump *pump, struct tp_error *error);
+int tp_pump_import(struct tp_pump *pump, const struct tp_moving *moving, struct tp_error *error);
 
 /* The connection's id, or 0; `fd` belongs to the pump after success and to the caller otherwise. */
 uint64_t tp_pump_adopt(struct tp_pump *pump, int fd, const struct tp_address *flow, uint32_t protocol,

@@ -23,6 +23,29 @@ void tp_conn_tell(struct tp_worker *w, const struct tp_conn *conn, enum tp_event
     tp_events_put(w->events, &event);
 }
 
+/* What it holds beside its descriptor. */
+static void give_memory(struct tp_worker *w, struct tp_conn *conn, struct tp_tally *lost)
+{
+    if (conn->partial)
+        tp_block_give(&w->blocks, conn->partial);
+    conn->partial = NULL;
+    if (conn->tls)
+        tp_tls_free(conn->tls);
+    conn->tls = NULL;
+    tp_queue_clear(&conn->queue, &w->blocks, lost);
+}
+
+void tp_conn_forget(struct tp_worker *w, struct tp_conn *conn)
+{
+    struct tp_tally lost = {0};
+    if (conn->relay)
+        tp_relay_drop(w, conn);
+    give_memory(w, conn, &lost);
+    if (conn->fd != -1)
+        close(conn->fd);
+    conn->fd = -1;
+}
+
 void tp_conn_close(struct tp_worker *w, struct tp_conn *conn, enum tp_reason reason)
 {
     struct tp_tally lost = {0};
@@ -33,15 +56,9 @@ void tp_conn_close(struct tp_worker *w, struct tp_conn *conn, enum tp_reason rea
     tp_deadline_clear(&conn->opening);
     tp_deadline_clear(&conn->frame);
     tp_flow_return(&w->flows, &conn->card.flow, conn);
-    if (conn->partial)
-        tp_block_give(&w->blocks, conn->partial);
-    conn->partial = NULL;
-    if (conn->tls) {
+    if (conn->tls)
         tp_count(&w->counters, TP_C_connections_tls, conn->card.tls_version ? (uint64_t)-1 : 0);
-        tp_tls_free(conn->tls);
-        conn->tls = NULL;
-    }
-    tp_queue_clear(&conn->queue, &w->blocks, &lost);
+    give_memory(w, conn, &lost);
     tp_count(&w->counters, TP_C_link_to_stream_closed, lost.frames);
     tp_count(&w->counters, TP_C_closed + reason, 1);
     tp_count(&w->counters, TP_C_connections_open, (uint64_t)-1);

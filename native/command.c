@@ -39,6 +39,30 @@ void tp_worker_ask(struct tp_worker *worker, struct tp_command *command)
     pthread_mutex_unlock(&commands->lock);
 }
 
+/* Where the listener of this address is linked in, or the end of the list. */
+static struct tp_listener **find_listener(struct tp_worker *worker, const struct tp_address *local)
+{
+    struct tp_listener **link = &worker->listeners;
+    while (*link && !((*link)->local.port == local->port && tp_address_same(&(*link)->local, local)))
+        link = &(*link)->next;
+    return link;
+}
+
+static bool set_balancers(struct tp_listener *listener, const struct tp_command *command)
+{
+    struct tp_address *balancers = NULL;
+    if (command->balancer_count > 0) {
+        balancers = calloc(command->balancer_count, sizeof *balancers);
+        if (!balancers)
+            return false;
+        memcpy(balancers, command->balancers, command->balancer_count * sizeof *balancers);
+    }
+    free(listener->balancers);
+    listener->balancers = balancers;
+    listener->balancer_count = command->balancer_count;
+    return true;
+}
+
 static bool listen_on(struct tp_worker *worker, const struct tp_command *command)
 {
     static const uint8_t any[16];
@@ -48,14 +72,9 @@ static bool listen_on(struct tp_worker *worker, const struct tp_command *command
     listener->handle.kind = TP_HANDLE_LISTENER;
     listener->fd = command->fd;
     listener->local = command->local;
-    if (command->balancer_count > 0) {
-        listener->balancers = calloc(command->balancer_count, sizeof *listener->balancers);
-        if (!listener->balancers) {
-            free(listener);
-            return false;
-        }
-        memcpy(listener->balancers, command->balancers, command->balancer_count * sizeof *command->balancers);
-        listener->balancer_count = command->balancer_count;
+    if (!set_balancers(listener, command)) {
+        free(listener);
+        return false;
     }
     listener->tls = command->may_tls;
     listener->wildcard = memcmp(command->local.bytes, any, sizeof any) == 0;
@@ -66,6 +85,31 @@ static bool listen_on(struct tp_worker *worker, const struct tp_command *command
     }
     listener->next = worker->listeners;
     worker->listeners = listener;
+    return true;
+}
+
+static bool relisten(struct tp_worker *worker, const struct tp_command *command)
+{
+    struct tp_listener *listener = *find_listener(worker, &command->local);
+    if (!listener || !set_balancers(listener, command))
+        return false;
+    listener->tls = command->may_tls;
+    return true;
+}
+
+static bool unlisten(struct tp_worker *worker, const struct tp_command *command)
+{
+    struct tp_listener **link = find_listener(worker, &command->local);
+    struct tp_listener *listener = *link;
+    if (!listener)
+        return false;
+    *link = listener->next;
+    /* Another process may have it too, and then it would not leave epoll by being closed. */
+    epoll_ctl(worker->epoll, EPOLL_CTL_DEL, listener->fd, NULL);
+    close(listener->fd);
+    listener->fd = -1;
+    listener->next = worker->unlistened;
+    worker->unlistened = listener;
     return true;
 }
 
@@ -115,6 +159,10 @@ static bool obey(struct tp_worker *worker, struct tp_command *command)
     switch (command->kind) {
     case TP_COMMAND_LISTEN:
         return listen_on(worker, command);
+    case TP_COMMAND_RELISTEN:
+        return relisten(worker, command);
+    case TP_COMMAND_UNLISTEN:
+        return unlisten(worker, command);
     case TP_COMMAND_ADOPT:
         return adopt(worker, command);
     case TP_COMMAND_CLOSE:
@@ -125,6 +173,11 @@ static bool obey(struct tp_worker *worker, struct tp_command *command)
         return true;
     case TP_COMMAND_ACCESS:
         worker->access = command->access;
+        return true;
+    case TP_COMMAND_FREEZE:
+        return true; /* it rests, or this would still wait */
+    case TP_COMMAND_THAW:
+        worker->frozen = false;
         return true;
     case TP_COMMAND_STOP:
         worker->stopping = true;
@@ -141,6 +194,10 @@ void tp_worker_obey(struct tp_worker *worker)
     pthread_mutex_lock(&commands->lock);
     while (commands->first) {
         struct tp_command *command = commands->first;
+        if (command->kind == TP_COMMAND_FREEZE && !worker->resting) {
+            worker->frozen = true;
+            break; /* the rest of this turn first; answered by the next round */
+        }
         commands->first = command->next;
         if (!commands->first)
             commands->last = &commands->first;

@@ -10,10 +10,14 @@
 
 enum tp_command_kind {
     TP_COMMAND_LISTEN,
+    TP_COMMAND_RELISTEN, /* with other balancers, with or without TLS */
+    TP_COMMAND_UNLISTEN,
     TP_COMMAND_ADOPT,
     TP_COMMAND_CLOSE,
     TP_COMMAND_TLS,
     TP_COMMAND_ACCESS,
+    TP_COMMAND_FREEZE, /* answered when its turn has ended: until thawed it does nothing but obey */
+    TP_COMMAND_THAW,
     TP_COMMAND_STOP
 };
 
@@ -23,8 +27,8 @@ struct tp_prefixes;
 struct tp_command {
     enum tp_command_kind kind;
     int fd;                        /* listen, adopt */
-    struct tp_address local;       /* listen: the address asked for; adopt: the socket's */
-    const struct tp_address *balancers; /* listen: copied */
+    struct tp_address local;       /* listen, relisten, unlisten: the address; adopt: the socket's */
+    const struct tp_address *balancers; /* listen, relisten: copied */
     size_t balancer_count;
     struct tp_address remote;      /* adopt */
     const struct tp_address *flow; /* adopt */

@@ -46,9 +46,26 @@ static struct tp_conn *take_fresh(struct tp_conns *conns)
         atomic_store_explicit(&conns->chunks[slot / TP_CONN_CHUNK], chunk, memory_order_relaxed);
     }
     struct tp_conn *conn = tp_conn_in_slot(conns, slot);
-    conn->card.id = slot;
+    conn->card.id = conns->after | slot;
+    conn->fd = -1;
     atomic_store_explicit(&conns->slots, slot + 1, memory_order_release);
     return conn;
+}
+
+static void begin(const struct tp_conns *conns, struct tp_conn *conn, uint64_t id)
+{
+    /* Everything before the shared part starts afresh; that part is written by tp_conn_publish alone. */
+    memset(conn, 0, offsetof(struct tp_conn, version));
+    conn->handle.kind = TP_HANDLE_CONN;
+    conn->fd = -1;
+    conn->batch_first = conn->batch_last = -1;
+    conn->peer = &conn->own_peer;
+    conn->ike_port = TP_PORT_4500;
+    conn->card.id = id;
+    conn->card.worker = conns->worker;
+    /* Released, so that a reader who sees one of these also sees that the version has moved since. */
+    for (unsigned i = 0; i < TP_STATS; i++)
+        atomic_store_explicit(&conn->stat[i], 0, memory_order_release);
 }
 
 struct tp_conn *tp_conn_take(struct tp_conns *conns)
@@ -58,22 +75,35 @@ struct tp_conn *tp_conn_take(struct tp_conns *conns)
         conns->free = conn->next;
     else
         conn = take_fresh(conns);
-    if (!conn)
-        return NULL;
-    uint64_t last = conn->card.id;
-    /* Everything before the shared part starts afresh; that part is written by tp_conn_publish alone. */
-    memset(conn, 0, offsetof(struct tp_conn, version));
-    conn->handle.kind = TP_HANDLE_CONN;
-    conn->fd = -1;
-    conn->batch_first = conn->batch_last = -1;
-    conn->peer = &conn->own_peer;
-    conn->ike_port = TP_PORT_4500;
-    conn->card.id = next_id(conns, last, tp_id_slot(last));
-    conn->card.worker = conns->worker;
-    /* Released, so that a reader who sees one of these also sees that the version has moved since. */
-    for (unsigned i = 0; i < TP_STATS; i++)
-        atomic_store_explicit(&conn->stat[i], 0, memory_order_release);
+    if (conn)
+        begin(conns, conn, next_id(conns, conn->card.id, tp_id_slot(conn->card.id)));
     return conn;
+}
+
+struct tp_conn *tp_conn_restore(struct tp_conns *conns, uint64_t id)
+{
+    while (tp_conns_slots(conns) < tp_id_slot(id)) {
+        struct tp_conn *skipped = take_fresh(conns);
+        if (!skipped)
+            return NULL;
+        tp_conn_recycle(conns, skipped);
+    }
+    if (tp_conns_slots(conns) != tp_id_slot(id))
+        return NULL; /* it has gone by already */
+    struct tp_conn *conn = take_fresh(conns);
+    if (conn)
+        begin(conns, conn, id);
+    return conn;
+}
+
+uint64_t tp_conns_latest(struct tp_conns *conns)
+{
+    uint64_t latest = conns->after >> 32;
+    for (uint32_t slot = 0; slot < tp_conns_slots(conns); slot++) {
+        uint64_t generation = tp_conn_in_slot(conns, slot)->card.id >> 32;
+        latest = generation > latest ? generation : latest;
+    }
+    return latest << 32;
 }
 
 /* A sequence lock without fences: each word is released and acquired, so a reader that saw a new word also

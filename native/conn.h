@@ -109,6 +109,7 @@ enum { TP_CONN_CHUNK = 64 };
 struct tp_conns {
     uint32_t worker;
     uint32_t max;
+    uint64_t after; /* the id of a slot's first connection has a later generation than this one */
     struct tp_conn *free;
     _Atomic uint32_t slots; /* all below were in use at least once */
     struct tp_conn *_Atomic *chunks;
@@ -120,6 +121,13 @@ void tp_conns_close(struct tp_conns *conns);
 
 /* A fresh connection with nothing but an id, not published yet; NULL at the limit or without memory. */
 struct tp_conn *tp_conn_take(struct tp_conns *conns);
+
+/* The connection `id`, which another process had: to be called with growing ids on a fresh slab. Not published
+ * yet; NULL beyond the limit or without memory. */
+struct tp_conn *tp_conn_restore(struct tp_conns *conns, uint64_t id);
+
+/* The latest generation that any id of these had, as `after` wants it. */
+uint64_t tp_conns_latest(struct tp_conns *conns);
 
 /* Its id finds nothing from here on. */
 void tp_conn_retire(struct tp_conn *conn);

@@ -17,6 +17,7 @@
     X(connections_half_identified)      /* gauge: accepted, protocol not known yet */             \
     X(connections_ike_half_open)        /* gauge: protocol known, charon has not answered yet */  \
     X(bans_active)                      /* gauge */                                               \
+    X(connections_tls)                  /* gauge: their handshake is done */                      \
     X(queued_bytes)                     /* gauge: memory of queues and of partial frames */       \
     X(memory_bytes)                     /* gauge: all that grows with connections and traffic */  \
     X(accepted)                                                                                   \
@@ -59,7 +60,6 @@
     X(link_to_stream_queued_bulk)                                                                 \
     X(link_to_stream_demoted)           /* of those in bulk: beyond the share of expedited */     \
     X(link_to_stream_closed)            /* dropped: was queued when its connection closed */      \
-    X(connections_tls)                  /* gauge: their handshake is done */                      \
     X(tls_begun)                        /* connections that began a handshake */                  \
     X(tls_established)                                                                            \
     X(tls_resumed)                      /* of these by a ticket */                                \
@@ -80,6 +80,9 @@ enum tp_counter {
     TP_C_unknown_first_byte = TP_C_identified + TP_PROTOCOL_COUNT, /* + the byte */
     TP_C_COUNT = TP_C_unknown_first_byte + 256
 };
+
+/* The gauges come first: a successor counts these anew and goes on with the others. */
+enum { TP_C_GAUGES = TP_C_accepted };
 
 struct tp_counters {
     _Atomic uint64_t value[TP_C_COUNT];

@@ -47,6 +47,16 @@ static inline void tp_deadline_set(struct tp_deadlines *list, struct tp_deadline
     list->ring.earlier = one;
 }
 
+/* One that was set in another process: to be called in the order of `at`, before any other is set. A list that
+ * gives less time than that one had left gives no more than its own. */
+static inline void tp_deadline_restore(struct tp_deadlines *list, struct tp_deadline *one, uint64_t at,
+                                       uint64_t now)
+{
+    tp_deadline_set(list, one, now);
+    if (one->later && at < one->at)
+        one->at = at;
+}
+
 /* When the first expires; UINT64_MAX when none is set. */
 static inline uint64_t tp_deadlines_next(const struct tp_deadlines *list)
 {

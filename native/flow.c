@@ -103,6 +103,27 @@ static struct tp_pool *pool_of(struct tp_flows *flows, const struct tp_address *
     return pool->size > 0 ? pool : NULL;
 }
 
+bool tp_flow_index(struct tp_flows *flows, const struct tp_address *flow, uint32_t *index)
+{
+    struct tp_pool *pool = pool_of(flows, flow);
+    if (!pool)
+        return false;
+    *index = index_of(pool, flow);
+    return *index < pool->size;
+}
+
+bool tp_flow_restore(struct tp_flows *flows, const struct tp_address *flow, struct tp_conn *holder)
+{
+    uint32_t index;
+    if (!tp_flow_index(flows, flow, &index))
+        return false;
+    struct tp_conn **place = &pool_of(flows, flow)->holders[index];
+    if (*place)
+        return false;
+    *place = holder;
+    return true;
+}
+
 static struct tp_claim *claim_of(struct tp_flows *flows, const struct tp_address *flow)
 {
     struct tp_claim *claim = flows->claims;

@@ -54,6 +54,13 @@ void tp_flows_close(struct tp_flows *flows);
 /* Gateway: false when the pool of `family` has no address left or there is no such pool. */
 bool tp_flow_assign(struct tp_flows *flows, unsigned family, struct tp_conn *holder, struct tp_address *flow);
 
+/* Gateway, in a fresh pool: `flow` is `holder`'s, who had it in another process. False when it is not one of
+ * this worker's, or somebody's. */
+bool tp_flow_restore(struct tp_flows *flows, const struct tp_address *flow, struct tp_conn *holder);
+
+/* Gateway: which address of its pool `flow` is. */
+bool tp_flow_index(struct tp_flows *flows, const struct tp_address *flow, uint32_t *index);
+
 /* Client: NULL when memory is short. */
 struct tp_claim *tp_flow_claim(struct tp_flows *flows, const struct tp_address *flow, struct tp_conn *holder);
 

@@ -86,14 +86,9 @@ static int try_stream_options(const struct tp_config *config, struct tp_error *e
     return result;
 }
 
-int tp_pump_start(struct tp_pump *pump, struct tp_error *error)
+int tp_pump_prepare(struct tp_pump *pump, struct tp_error *error)
 {
     const struct tp_config *config = &pump->config;
-    bool client = config->role == TP_CLIENT;
-    const bool wanted[TP_LINK_FAMILIES] = {
-        [TP_LINK_V4] = client || config->pool4.family == 4,
-        [TP_LINK_V6] = client || config->pool6.family == 6,
-    };
     if (try_stream_options(config, error) == -1)
         return -1;
     for (; pump->opened < config->workers; pump->opened++) {
@@ -102,6 +97,30 @@ int tp_pump_start(struct tp_pump *pump, struct tp_error *error)
             return -1;
         }
     }
+    return 0;
+}
+
+int tp_pump_run(struct tp_pump *pump, struct tp_error *error)
+{
+    unsigned workers = pump->config.workers;
+    int result = 0;
+    for (unsigned w = 0; result == 0 && w < workers; w++)
+        result = tp_worker_watch_link(&pump->workers[w], error);
+    for (; result == 0 && pump->running < workers; pump->running += result == 0)
+        result = tp_worker_start(&pump->workers[pump->running], error);
+    return result;
+}
+
+int tp_pump_start(struct tp_pump *pump, struct tp_error *error)
+{
+    const struct tp_config *config = &pump->config;
+    bool client = config->role == TP_CLIENT;
+    const bool wanted[TP_LINK_FAMILIES] = {
+        [TP_LINK_V4] = client || config->pool4.family == 4,
+        [TP_LINK_V6] = client || config->pool6.family == 6,
+    };
+    if (tp_pump_prepare(pump, error) == -1)
+        return -1;
     struct tp_link **links = calloc(config->workers, sizeof(struct tp_link *));
     if (!links)
         return tp_fail(error, ENOMEM, "cannot get memory for %u workers", config->workers);
@@ -109,9 +128,7 @@ int tp_pump_start(struct tp_pump *pump, struct tp_error *error)
         links[w] = &pump->workers[w].link;
     int result = tp_links_open(links, config->workers, config->name_space, wanted, client, error);
     free(links);
-    for (; result == 0 && pump->running < config->workers; pump->running += result == 0)
-        result = tp_worker_start(&pump->workers[pump->running], error);
-    return result;
+    return result == 0 ? tp_pump_run(pump, error) : result;
 }
 
 int tp_pump_listen(struct tp_pump *pump, const struct tp_address *address, uint32_t tls,
@@ -162,6 +179,62 @@ int tp_pump_serve_tls(struct tp_pump *pump, const struct tp_tls_server *server, 
     }
     free(contexts);
     return all ? 0 : -1;
+}
+
+int tp_pump_relisten(struct tp_pump *pump, const struct tp_address *address, uint32_t tls,
+                     const struct tp_address *balancers, size_t balancer_count)
+{
+    int done = 1;
+    for (unsigned w = 0; w < pump->config.workers; w++) {
+        struct tp_command command = {.kind = TP_COMMAND_RELISTEN,
+                                     .local = *address,
+                                     .may_tls = tls != 0,
+                                     .balancers = balancers,
+                                     .balancer_count = balancer_count};
+        tp_worker_ask(&pump->workers[w], &command);
+        done &= command.ok;
+    }
+    return done;
+}
+
+int tp_pump_unlisten(struct tp_pump *pump, const struct tp_address *address)
+{
+    int found = 0;
+    for (unsigned w = 0; w < pump->config.workers; w++) {
+        struct tp_command command = {.kind = TP_COMMAND_UNLISTEN, .local = *address};
+        tp_worker_ask(&pump->workers[w], &command);
+        found |= command.ok;
+    }
+    return found;
+}
+
+unsigned tp_pump_listeners(struct tp_pump *pump, struct tp_address *addresses, unsigned room)
+{
+    unsigned count = 0;
+    /* All workers have the same, and these change only while somebody asks a worker for it. */
+    for (const struct tp_listener *l = pump->workers[0].listeners; l; l = l->next, count++) {
+        if (count < room)
+            addresses[count] = l->local;
+    }
+    return count;
+}
+
+void tp_pump_freeze(struct tp_pump *pump)
+{
+    for (unsigned w = 0; w < pump->running; w++) {
+        struct tp_command command = {.kind = TP_COMMAND_FREEZE};
+        tp_worker_ask(&pump->workers[w], &command);
+    }
+    pump->frozen = true;
+}
+
+void tp_pump_thaw(struct tp_pump *pump)
+{
+    pump->frozen = false;
+    for (unsigned w = 0; w < pump->running; w++) {
+        struct tp_command command = {.kind = TP_COMMAND_THAW};
+        tp_worker_ask(&pump->workers[w], &command);
+    }
 }
 
 /* The worker whose socket gets what charon sends to `flow`. */

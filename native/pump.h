@@ -21,7 +21,11 @@ struct tp_pump {
     _Atomic uint64_t ban_told_at;                    /* TP_EVENT_BAN: once a second */
     struct tp_worker *workers;
     unsigned opened, running; /* of workers */
+    bool frozen;
 };
+
+/* Starts the workers' threads; 0 or -1. */
+int tp_pump_run(struct tp_pump *pump, struct tp_error *error);
 
 /* Counts one more open connection unless that would be too many. */
 bool tp_pump_enter(struct tp_pump *pump);

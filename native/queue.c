@@ -265,6 +265,30 @@ void tp_queue_written(struct tp_queue *queue, struct tp_blocks *blocks, size_t b
     unpick(queue);
 }
 
+void tp_queue_each(const struct tp_queue *queue,
+                   void (*tell)(void *context, const struct tp_block *block, bool begun), void *context)
+{
+    if (queue->begun)
+        tell(context, queue->begun, true);
+    for (enum tp_class class = 0; class < TP_CLASSES; class ++) {
+        for (const struct tp_block *block = queue->waiting[class].first; block; block = block->next)
+            tell(context, block, false);
+    }
+}
+
+bool tp_queue_restore(struct tp_queue *queue, struct tp_block *block, bool begun)
+{
+    if (block->line >= TP_CLASSES || block->demoted > TP_MARKINGS || left_of(block) == 0 ||
+        (begun && queue->begun))
+        return false;
+    queue->bytes += (uint32_t)tp_block_cost(block->room);
+    if (begun)
+        queue->begun = block;
+    else
+        push(queue, block);
+    return true;
+}
+
 void tp_queue_clear(struct tp_queue *queue, struct tp_blocks *blocks, struct tp_tally *dropped)
 {
     unpick(queue);

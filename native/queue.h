@@ -115,6 +115,12 @@ unsigned tp_queue_pick(struct tp_queue *queue, struct tp_blocks *blocks, uint64_
 /* The first `bytes` of what tp_queue_pick gave are on the stream; what has not begun goes back. */
 void tp_queue_written(struct tp_queue *queue, struct tp_blocks *blocks, size_t bytes, struct tp_tally *done);
 
+/* For a hand-over, between turns: tells every block, in order within its class; and puts one that was told to
+ * the end of its class in another queue. False: it is not fit for a queue. */
+void tp_queue_each(const struct tp_queue *queue,
+                   void (*tell)(void *context, const struct tp_block *block, bool begun), void *context);
+bool tp_queue_restore(struct tp_queue *queue, struct tp_block *block, bool begun);
+
 /* Gives everything back. */
 void tp_queue_clear(struct tp_queue *queue, struct tp_blocks *blocks, struct tp_tally *dropped);
 

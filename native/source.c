@@ -270,6 +270,14 @@ bool tp_sources_unban(struct tp_sources *s, const struct tp_address *prefix)
     return lifted;
 }
 
+void tp_sources_restore(struct tp_sources *s, const struct tp_ban *ban)
+{
+    pthread_mutex_lock(&s->lock);
+    tp_bans_set(&s->bans, &ban->prefix, (enum tp_reason)ban->reason, ban->by_hand != 0, ban->since_ns,
+                ban->until_ns);
+    pthread_mutex_unlock(&s->lock);
+}
+
 unsigned tp_sources_bans(struct tp_sources *s, uint64_t now, uint32_t *cursor, struct tp_ban *bans,
                          unsigned room)
 {

@@ -60,6 +60,8 @@ bool tp_source_strike(struct tp_sources *sources, const struct tp_address *from,
 
 /* For the control plane: api.h has what they do. */
 void tp_sources_ban(struct tp_sources *sources, const struct tp_address *prefix, uint64_t now, uint64_t ns);
+/* A ban that another process had set. */
+void tp_sources_restore(struct tp_sources *sources, const struct tp_ban *ban);
 bool tp_sources_unban(struct tp_sources *sources, const struct tp_address *prefix);
 unsigned tp_sources_bans(struct tp_sources *sources, uint64_t now, uint32_t *cursor, struct tp_ban *bans,
                          unsigned room);

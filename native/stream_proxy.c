@@ -23,8 +23,8 @@ static bool introduce(struct tp_worker *w, struct tp_conn *conn, const struct tp
         tp_conn_close(w, conn, reason);
         return false;
     }
-    tp_source_settle(w->sources, conn->source);
-    conn->source = source;
+    tp_conn_settle(w, conn); /* as its balancer's */
+    tp_conn_admitted(w, conn, source);
     conn->blameless = false;
     tp_conn_publish(conn);
     return true;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -241,23 +242,47 @@ void tp_worker_turn(struct tp_worker *w, int milliseconds)
     end_turn(w);
 }
 
+/* Obeys and does nothing else. Who froze it may look at and change all that is the worker's meanwhile. */
+static void rest(struct tp_worker *w)
+{
+    struct pollfd wake = {.fd = w->wake_fd, .events = POLLIN};
+    w->resting = true;
+    tp_worker_obey(w);
+    while (w->frozen && !w->stopping) {
+        if (poll(&wake, 1, -1) == 1)
+            tp_worker_obey(w);
+    }
+    w->resting = false;
+    w->now = tp_now();
+}
+
 static void *run(void *argument)
 {
     struct tp_worker *w = argument;
     w->now = tp_now();
-    while (!w->stopping)
-        tp_worker_turn(w, milliseconds_left(w));
-    close_all(w);
+    while (!w->stopping) {
+        if (w->frozen)
+            rest(w);
+        else
+            tp_worker_turn(w, milliseconds_left(w));
+    }
+    if (!w->frozen) /* else they are a successor's */
+        close_all(w);
     return NULL;
 }
 
-int tp_worker_start(struct tp_worker *w, struct tp_error *error)
+int tp_worker_watch_link(struct tp_worker *w, struct tp_error *error)
 {
     for (unsigned i = 0; i < TP_LINK_FAMILIES * TP_PORTS; i++) {
         struct tp_link_socket *socket = &w->link.socket[i / TP_PORTS][i % TP_PORTS];
         if (socket->fd != -1 && tp_worker_watch(w, EPOLL_CTL_ADD, socket->fd, EPOLLIN, &socket->handle) == -1)
             return tp_fail(error, errno, "worker %u: cannot watch the link", w->index);
     }
+    return 0;
+}
+
+int tp_worker_start(struct tp_worker *w, struct tp_error *error)
+{
     char name[16];
     snprintf(name, sizeof name, "pump-%u", w->index % 1000);
     int number = tp_thread_start(&w->thread, name, run, w);
@@ -273,14 +298,20 @@ void tp_worker_join(struct tp_worker *w)
 
 void tp_worker_close(struct tp_worker *w)
 {
-    while (w->listeners) {
-        struct tp_listener *next = w->listeners->next;
-        close(w->listeners->fd);
-        free(w->listeners->balancers);
-        free(w->listeners);
-        w->listeners = next;
+    struct tp_listener **lists[] = {&w->listeners, &w->unlistened};
+    for (unsigned i = 0; i < 2; i++) {
+        while (*lists[i]) {
+            struct tp_listener *listener = *lists[i];
+            *lists[i] = listener->next;
+            if (listener->fd != -1)
+                close(listener->fd);
+            free(listener->balancers);
+            free(listener);
+        }
     }
     tp_link_close(&w->link);
+    for (uint32_t slot = 0; w->conns.chunks && slot < tp_conns_slots(&w->conns); slot++)
+        tp_conn_forget(w, tp_conn_in_slot(&w->conns, slot));
     int fds[] = {w->epoll, w->wake_fd, w->spare};
     for (unsigned i = 0; i < sizeof fds / sizeof fds[0]; i++) {
         if (fds[i] != -1)

@@ -54,6 +54,8 @@ struct tp_worker {
     pthread_t thread;
     int epoll;
     bool stopping;
+    bool frozen;  /* to rest, or resting, until thawed: a successor may be taking everything over */
+    bool resting; /* at a turn's border; the thread touches nothing but commands */
     uint64_t now;
 
     struct tp_conns conns;
@@ -80,6 +82,7 @@ struct tp_worker {
     struct tp_conn *batch; /* connections with items */
 
     struct tp_listener *listeners;
+    struct tp_listener *unlistened; /* fd -1; an event of the same turn may still point to one */
     int spare;                /* a descriptor to give up when there are none left */
     uint64_t accept_again_at; /* 0: accepting */
 
@@ -89,8 +92,11 @@ struct tp_worker {
     struct tp_counters counters;
 };
 
-/* -1: memory or descriptors are short; tp_worker_close takes back what was opened. */
+/* -1: memory or descriptors are short; tp_worker_close takes back what was opened. A connection that is still
+ * there then goes without a word to anybody. */
 int tp_worker_open(struct tp_worker *worker, struct tp_pump *pump, unsigned index, struct tp_error *error);
+/* Begins to watch the link's sockets, which are there by now. */
+int tp_worker_watch_link(struct tp_worker *worker, struct tp_error *error);
 int tp_worker_start(struct tp_worker *worker, struct tp_error *error);
 void tp_worker_join(struct tp_worker *worker);
 void tp_worker_close(struct tp_worker *worker);
@@ -166,6 +172,8 @@ void tp_conn_blame(struct tp_worker *worker, const struct tp_conn *conn, enum tp
 
 /* close.c: ends a connection at once; its slot is recycled at the end of the turn. */
 void tp_conn_close(struct tp_worker *worker, struct tp_conn *conn, enum tp_reason reason);
+/* Gives back its memory and descriptor as if it had never been; its slot is not to be used again. */
+void tp_conn_forget(struct tp_worker *worker, struct tp_conn *conn);
 void tp_conn_tell(struct tp_worker *worker, const struct tp_conn *conn, enum tp_event_kind kind,
                   enum tp_reason reason, const uint8_t *spi_i);
 

@@ -5,7 +5,7 @@
 """
 
 from tpkt.pump.config import Banning, Limits, PumpConfig, WebBackend
-from tpkt.pump.errors import PumpError
+from tpkt.pump.errors import HandOverError, PumpError
 from tpkt.pump.events import Ban, ConnectionInfo, ConnectionState, EventKind, PumpEvent
 from tpkt.pump.face import Pump
 from tpkt.pump.native import ktls_built
@@ -17,6 +17,7 @@ __all__ = [
     "ConnectionInfo",
     "ConnectionState",
     "EventKind",
+    "HandOverError",
     "Limits",
     "Pump",
     "PumpConfig",

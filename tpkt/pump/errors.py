@@ -53,3 +53,11 @@ class PumpError(OSError):
         else:
             cure = _CURES.get(number, "see the system's log")
         return cls(number, what, cure)
+
+
+class HandOverError(PumpError):
+    """A pump could not be given to another process, or taken from one: the process at the other end."""
+
+    def __init__(self, what: str) -> None:
+        """Say what went wrong with the other process."""
+        super().__init__(0, f"hand-over: {what}", "the running gateway goes on; see its log")

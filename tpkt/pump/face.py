@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Any
 
 from tpkt.errors import CloseReason, MisuseError
-from tpkt.pump import native
+from tpkt.pump import moving, native
 from tpkt.pump.config import PumpConfig
 from tpkt.pump.door import Door
-from tpkt.pump.errors import PumpError
+from tpkt.pump.errors import HandOverError, PumpError
 from tpkt.pump.events import ConnectionInfo, PumpEvent
 from tpkt.pump.native import ffi, lib
 from tpkt.pump.tls import TlsServer
@@ -43,6 +43,8 @@ class Pump:
         self._lock = threading.Lock()  # life and death against calls from other threads
         self._pump: Any = None
         self._closed = False
+        self._frozen = False
+        self._prepared: Any = None  # made, and nothing taken over yet
         self._readers = 0
         self._left: list[PumpEvent] = []  # events nobody had fetched when it was closed
         self.door = Door(self._held)
@@ -51,24 +53,33 @@ class Pump:
     def start(self) -> None:
         """Open the link's sockets in its namespace and start the workers; PumpError when that cannot be."""
         with self._lock:
-            if self._closed or self._pump is not None:
-                raise MisuseError("start() a second time: a pump lives once")
-            config, kept = native.native_config(self.config, self._event_fd)
-            pump = lib.tp_pump_new(config)
-            del kept  # the pump has copies
-            if pump == ffi.NULL:
-                raise native.out_of_memory()
-            error = ffi.new("struct tp_error *")
-            try:
-                native.check(lib.tp_pump_start(pump, error), -1, error)
-            except PumpError:
-                lib.tp_pump_free(pump)
-                raise
-            self._pump = pump
+            self._pump = self._made(lib.tp_pump_start)
+
+    def prepare(self) -> None:
+        """Instead of start(): get what take_over() will need, which takes time and disturbs nobody."""
+        with self._lock:
+            self._prepared = self._made(lib.tp_pump_prepare)
+
+    def _made(self, begin: Any) -> Any:
+        if self._closed or self._pump is not None or self._prepared is not None:
+            raise MisuseError("start() a second time: a pump lives once")
+        config, kept = native.native_config(self.config, self._event_fd)
+        pump = lib.tp_pump_new(config)
+        del kept  # the pump has copies
+        if pump == ffi.NULL:
+            raise native.out_of_memory()
+        error = ffi.new("struct tp_error *")
+        try:
+            native.check(begin(pump, error), -1, error)
+        except PumpError:
+            lib.tp_pump_free(pump)
+            raise
+        return pump
 
     def close(self) -> None:
         """Close every connection (reason shutdown), join the threads, release everything.
 
+        A frozen pump closes none: they are a successor's, or were never quite ours.
         Events that were not fetched yet can still be polled, and a waiting `events()` gives them and ends.
         """
         with self._lock:
@@ -80,6 +91,9 @@ class Pump:
                 self._left += self._fetch_events()
                 lib.tp_pump_free(self._pump)
                 self._pump = None
+            if self._prepared is not None:
+                lib.tp_pump_free(self._prepared)
+                self._prepared = None
             if self._readers:
                 os.eventfd_write(self._event_fd, 1)  # the last reader closes it
             else:
@@ -134,6 +148,84 @@ class Pump:
             native.check(lib.tp_pump_serve_tls(self._running(), made, error), -1, error)
         del kept  # the pump has copies
 
+    def relisten(
+        self,
+        address: str,
+        port: int,
+        *,
+        tls: bool = False,
+        balancers: Sequence[IPv4Network | IPv6Network] = (),
+    ) -> bool:
+        """Change how it listens there, see listen(); False when it does not. Nobody is refused meanwhile."""
+        where = native.native_address(address, port)
+        networks = native.native_networks(balancers)
+        with self._lock:
+            return bool(lib.tp_pump_relisten(self._running(), where, tls, networks, len(networks)))
+
+    def unlisten(self, address: str, port: int) -> bool:
+        """Accept no more connections there; False when none were."""
+        where = native.native_address(address, port)
+        with self._lock:
+            return bool(lib.tp_pump_unlisten(self._running(), where))
+
+    def listeners(self) -> list[tuple[str, int]]:
+        """Where connections are accepted."""
+        with self._lock:
+            pump = self._running()
+            room = lib.tp_pump_listeners(pump, ffi.NULL, 0)
+            addresses = ffi.new("struct tp_address[]", room)
+            lib.tp_pump_listeners(pump, addresses, room)
+        return [native.listener(addresses[index]) for index in range(room)]
+
+    def hand_over(self, sock: socket.socket) -> None:
+        """Freeze, and give everything to the process at the other end of `sock`.
+
+        `sock` is a SOCK_SEQPACKET pair's end with a timeout. The pump keeps everything and is frozen
+        afterwards: close() it when the other has taken over, or thaw() it. Raises PumpError, and
+        HandOverError when it is the other's fault; it is frozen then as well.
+        """
+        error = ffi.new("struct tp_error *")
+        state = ffi.new("struct tp_moving *")
+        with self._lock:
+            pump = self._running()
+            self._frozen = True
+            lib.tp_pump_freeze(pump)
+            native.check(lib.tp_pump_export(pump, state, error), -1, error)
+        try:
+            descriptors = ffi.unpack(state.descriptors, state.descriptor_count)
+            moving.send(sock, ffi.buffer(state.bytes, state.size), descriptors)
+        finally:
+            lib.tp_moving_free(state)
+
+    def take_over(self, sock: socket.socket) -> None:
+        """After prepare(): take what hand_over() sends. The pump is frozen afterwards until thaw().
+
+        Raises PumpError, and HandOverError when it is the other's fault; close() it then.
+        """
+        with self._lock:
+            if self._prepared is None:
+                raise MisuseError("take_over() without prepare()")
+            error = ffi.new("struct tp_error *")
+            with moving.receive(sock) as (state, descriptors):
+                kept = ffi.from_buffer(state)
+                given = ffi.new("int[]", descriptors)
+                offered = ffi.new("struct tp_moving *")
+                offered.bytes, offered.size = ffi.cast("uint8_t *", kept), len(state)
+                offered.descriptors, offered.descriptor_count = given, len(descriptors)
+                descriptors.clear()  # the pump's from here on, whatever becomes of it
+                try:
+                    native.check(lib.tp_pump_import(self._prepared, offered, error), -1, error)
+                finally:
+                    ffi.release(kept)
+            self._pump, self._prepared = self._prepared, None
+            self._frozen = True
+
+    def thaw(self) -> None:
+        """Go on where it was frozen."""
+        with self._lock:
+            lib.tp_pump_thaw(self._running())
+            self._frozen = False
+
     def adopt(
         self,
         sock: socket.socket,
@@ -165,6 +257,8 @@ class Pump:
         spoken = native.PROTOCOLS.index(protocol)
         error = ffi.new("struct tp_error *")
         with self._lock:
+            if self._frozen:
+                raise HandOverError("adopt: no connection can be taken in the middle of it")
             result = lib.tp_pump_adopt(
                 self._running(), sock.fileno(), address, spoken, leftover, len(leftover), error
             )
@@ -173,9 +267,9 @@ class Pump:
         return connection
 
     def close_connection(self, connection: int, reason: CloseReason = CloseReason.CONTROL) -> bool:
-        """Close a connection now; False when it had ended already."""
+        """Close a connection now; False when it had ended already, or the pump is frozen."""
         with self._lock:
-            return bool(
+            return not self._frozen and bool(
                 lib.tp_pump_close_connection(self._running(), connection, native.REASONS.index(reason))
             )
 

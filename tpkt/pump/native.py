@@ -31,6 +31,7 @@ __all__ = [
     "event",
     "ffi",
     "lib",
+    "listener",
     "native_address",
     "native_config",
     "native_networks",
@@ -196,6 +197,11 @@ def _host(address: Any) -> str:
         return ""
     packed = bytes(ffi.buffer(address.bytes, _LENGTHS[family]))
     return socket.inet_ntop(_FAMILIES[family], packed)
+
+
+def listener(address: Any) -> tuple[str, int]:
+    """Read a struct tp_address as the address and port it is."""
+    return _host(address), int(address.port)
 
 
 def event(native: Any) -> PumpEvent:
