@@ -22,6 +22,7 @@ from tpkt.daemon.material import Files
 
 # Prefixes that name an identity's type (swanctl.conf(5)); a subject has "=" in it.
 TYPED_IDENTITIES = ("fqdn:", "rfc822:", "ipv4:", "ipv6:", "dns:", "email:", "asn1dn:", "keyid:", "@")
+REFUSED = "clients will refuse it"  # what follows from a certificate of the gateway that is out of date
 
 
 @dataclass(frozen=True)
@@ -73,34 +74,25 @@ class Reader:
         local, files = connection.local, self._files
         if local.auth != "pubkey" or local.cert is None or local.key is None:
             return
-        chain = certificates.load(files, f"{key}.cert", local.cert)
-        leaf = chain[0]
-        private = certificates.private_key(files, f"{key}.key", local.key, local.cert, leaf)
+        own = certificates.own(files, key, cert=local.cert, key=local.key, chain=local.chain, so_what=REFUSED)
         if local.id is not None:
-            self._confirms(f"{key}.id", local.id, local.cert, leaf)
-        certificates.warn_of_dates(files, f"{key}.cert", local.cert, leaf, "clients will refuse it")
-        for index, name in enumerate(local.chain):
-            chain += certificates.load(files, f"{key}.chain[{index}]", name)
-        self._material.certs[connection.name] = tuple(der(certificate) for certificate in chain)
-        self._material.keys[connection.name] = private
+            self._confirms(f"{key}.id", local.id, local.cert, own.leaf)
+        self._material.certs[connection.name] = own.ders
+        self._material.keys[connection.name] = own.key
 
-    def _tls(self, key: str, own: TlsCertificate) -> None:
+    def _tls(self, key: str, named: TlsCertificate) -> None:
         files = self._files
-        chain = certificates.load(files, f"{key}.cert", own.cert)
-        private = certificates.private_key(files, f"{key}.key", own.key, own.cert, chain[0])
-        why = unfit(chain[0].public_key())
+        own = certificates.own(files, key, cert=named.cert, key=named.key, chain=named.chain, so_what=REFUSED)
+        why = unfit(own.leaf.public_key())
         if why:
             cure = "use a P-256, P-384 or Ed25519 key, or RSA of 2048 bits"
-            files.refuse(f"{key}.cert", f"{own.cert} has {why}: no TLS client would take it", cure)
-        if not certificates.names(chain[0]):
+            files.refuse(f"{key}.cert", f"{named.cert} has {why}: no TLS client would take it", cure)
+        if not certificates.names(own.leaf):
             cure = (
                 "have it issued with subjectAltName: clients look for the gateway's name there and only there"
             )
-            files.warn(f"{key}.cert", f"{own.cert} carries no name", cure)
-        certificates.warn_of_dates(files, f"{key}.cert", own.cert, chain[0], "clients will refuse it")
-        for index, name in enumerate(own.chain):
-            chain += certificates.load(files, f"{key}.chain[{index}]", name)
-        self._material.tls.append((tuple(der(certificate) for certificate in chain), private))
+            files.warn(f"{key}.cert", f"{named.cert} carries no name", cure)
+        self._material.tls.append((own.ders, own.key))
 
     def _remote(self, key: str, connection: Connection) -> None:
         remote, files = connection.remote, self._files

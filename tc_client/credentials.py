@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography import x509
-
 from tc_client.config import Identity
 from tpkt.daemon import certificates
 from tpkt.daemon.certificates import der
@@ -39,25 +37,27 @@ class Reader:
     def read(self) -> Material:
         """Read everything. Raises ConfigError at the first file that cannot be used."""
         identity, files = self._identity, self._files
-        certs: list[x509.Certificate] = []
-        key, secret = b"", b""
+        own = certificates.Own()
         if identity.cert is not None and identity.key is not None:
-            certs = certificates.load(files, "identity.cert", identity.cert)
-            key = certificates.private_key(files, "identity.key", identity.key, identity.cert, certs[0])
-            so_what = "the gateway will refuse it"
-            certificates.warn_of_dates(files, "identity.cert", identity.cert, certs[0], so_what)
-            for name in identity.chain:
-                certs += certificates.load(files, "identity.chain", name)
+            own = certificates.own(
+                files,
+                "identity",
+                cert=identity.cert,
+                key=identity.key,
+                chain=identity.chain,
+                so_what="the gateway will refuse it",
+            )
         cas = [
             certificate
             for name in identity.cas
             for certificate in certificates.authorities(files, "identity.ca", name, "gateway's")
         ]
+        secret = b""
         if identity.secret is not None or identity.secret_file is not None:
             secret = files.secret("identity", identity)
         return Material(
-            certs=tuple(der(certificate) for certificate in certs),
-            key=key,
+            certs=own.ders,
+            key=own.key,
             cas=tuple(der(certificate) for certificate in cas),
             secret=secret,
             warnings=tuple(files.warnings),

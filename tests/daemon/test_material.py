@@ -165,6 +165,34 @@ def test_keys_that_prove_nothing_are_refused(
         assert f"some.toml: local.key: {problem}" in str(caught.value)
 
 
+def test_what_a_daemon_proves_itself_with_is_read_together(
+    files: Files, authority: Authority, ue: Identity
+) -> None:
+    put(files, "ue.pem", pem(ue.cert))
+    put(files, "ue.key", pem(ue.key))
+    put(files, "ca.pem", pem(authority.cert))
+
+    def read(*chain: str) -> certificates.Own:
+        return certificates.own(
+            files, "local", cert="ue.pem", key="ue.key", chain=chain, so_what="nobody will have it"
+        )
+
+    own = read("ca.pem", "ca.pem")
+    assert certificates.names(own.leaf) == ["ue@example"]
+    assert own.ders == tuple(certificates.der(certificate) for certificate in own.chain)
+    assert (len(own.chain), own.key) == (3, pem(ue.key))
+    assert repr(own.key) not in repr(own)
+    with pytest.raises(ConfigError) as caught:
+        read("ca.pem", "ue.key")
+    assert caught.value.key == "local.chain[1]"
+    assert files.warnings == []
+    old = authority.client("old@example", expired=True)
+    put(files, "ue.pem", pem(old.cert))
+    put(files, "ue.key", pem(old.key))
+    read()
+    assert [str(warning).endswith("nobody will have it") for warning in files.warnings] == [True]
+
+
 def test_an_authority_is_one_by_its_own_word(files: Files, authority: Authority, ue: Identity) -> None:
     [ca] = certificates.authorities(files, "k", put(files, "ca", pem(authority.cert)), "clients'")
     assert certificates.der(ca) == certificates.der(x509.load_pem_x509_certificate(pem(authority.cert)))
@@ -182,6 +210,14 @@ def test_dates_are_warned_of_with_what_follows(files: Files, authority: Authorit
     [warning] = files.warnings
     assert "k: old.pem expired on " in str(warning)
     assert str(warning).endswith("; renew it: clients will refuse it")
+
+
+def test_an_authority_that_is_out_of_date_is_warned_of(files: Files, tmp_path: Path) -> None:
+    name = put(files, "ca", pem(Authority(tmp_path / "old", expired=True).cert))
+    assert len(certificates.authorities(files, "remote.ca", name, "clients'")) == 1
+    [warning] = files.warnings
+    assert "remote.ca: ca expired on " in str(warning)
+    assert str(warning).endswith("; renew it: what it has issued will be refused")
 
 
 def test_the_names_that_a_certificate_confirms(authority: Authority, ue: Identity) -> None:

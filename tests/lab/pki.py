@@ -37,7 +37,7 @@ class Identity:
 class Authority:
     """One certificate authority; its own certificate is at `cert`."""
 
-    def __init__(self, directory: Path, name: str = "Lab CA") -> None:
+    def __init__(self, directory: Path, name: str = "Lab CA", *, expired: bool = False) -> None:
         """Make the authority's key and certificate; `directory` is created."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
@@ -56,7 +56,7 @@ class Authority:
             decipher_only=False,
         )
         builder = (
-            _builder(self._name, self._key.public_key(), issuer=self._name, expired=False)
+            _builder(self._name, self._key.public_key(), issuer=self._name, expired=expired)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)

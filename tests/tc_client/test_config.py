@@ -81,6 +81,7 @@ ROWS: list[tuple[str, Change, str, str]] = [
     ("no key at all", instead('"ue.key"', '"psk"'), "identity.key", "is no private key"),
     ("no certificate", instead('"ue.pem"', '"psk"'), "identity.cert", "is no certificate"),
     ("a huge certificate", instead('"ue.pem"', '"huge"'), "identity.cert", "is larger than"),
+    ("no chain", adding("identity", 'chain = ["ca.pem", "psk"]'), "identity.chain[1]", "is no certificate"),
     ("no authority", instead('"ca.pem"', '"ue.pem"'), "identity.ca", "that is no CA"),
     ("nobody to believe", instead('ca = "ca.pem"\n', ""), "identity.ca", "no gateway could prove itself"),
     ("a secret too many", adding("identity", 'secret = "x"'), "identity.secret", "has no use"),

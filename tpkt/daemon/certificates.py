@@ -8,6 +8,8 @@ configuration. PEM or DER. Nothing that is secret enters a message.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from cryptography import x509
@@ -18,6 +20,34 @@ from tpkt.daemon.material import Files
 BEGIN = b"-----BEGIN CERTIFICATE-----"
 _SPKI = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 Extension = TypeVar("Extension", bound=x509.ExtensionType)
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a daemon proves itself with: its certificate, those between it and a CA, and its key as it was."""
+
+    chain: tuple[x509.Certificate, ...] = ()
+    key: bytes = field(default=b"", repr=False)
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The certificate itself."""
+        return self.chain[0]
+
+    @property
+    def ders(self) -> tuple[bytes, ...]:
+        """The whole chain as DER."""
+        return tuple(der(certificate) for certificate in self.chain)
+
+
+def own(files: Files, table: str, *, cert: str, key: str, chain: Sequence[str], so_what: str) -> Own:
+    """Read the files that the table `table` names; `so_what` follows from a date that is not right."""
+    found = load(files, f"{table}.cert", cert)
+    private = private_key(files, f"{table}.key", key, cert, found[0])
+    warn_of_dates(files, f"{table}.cert", cert, found[0], so_what)
+    for index, name in enumerate(chain):
+        found += load(files, f"{table}.chain[{index}]", name)
+    return Own(tuple(found), private)
 
 
 def load(files: Files, key: str, name: str) -> list[x509.Certificate]:
