@@ -44,8 +44,9 @@ void tp_accept_resume(struct tp_worker *w)
     watch_listeners(w, EPOLLIN);
 }
 
-/* Takes one connection with the spare descriptor and refuses it. False when not even that was possible. */
-static bool shed(struct tp_worker *w, const struct tp_listener *listener)
+/* Takes one connection with the spare descriptor and refuses it: 1. 0: none waits, which accept4 does not say
+ * when there is no descriptor. -1: not even that was possible. */
+static int shed(struct tp_worker *w, const struct tp_listener *listener)
 {
     struct sockaddr_storage name;
     socklen_t length = sizeof name;
@@ -53,12 +54,17 @@ static bool shed(struct tp_worker *w, const struct tp_listener *listener)
     if (w->spare != -1)
         close(w->spare);
     int fd = accept4(listener->fd, (struct sockaddr *)&name, &length, SOCK_CLOEXEC);
+    int number = errno;
     if (fd != -1) {
         tp_address_from(&name, &remote);
         refuse(w, fd, TP_REASON_NO_DESCRIPTORS, &remote, &listener->local);
     }
     w->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    return fd != -1 && w->spare != -1;
+    if (w->spare == -1)
+        return -1;
+    if (fd == -1)
+        return number == EAGAIN || number == EWOULDBLOCK ? 0 : -1;
+    return 1;
 }
 
 /* The failures of one waiting connection, as accept(2) lists them: the next one may be fine. */
@@ -203,8 +209,13 @@ void tp_accept(struct tp_worker *w, struct tp_listener *listener)
             return;
         if (of_that_connection(number))
             continue;
-        if ((number == EMFILE || number == ENFILE) && shed(w, listener))
-            continue;
+        if (number == EMFILE || number == ENFILE) {
+            int done = shed(w, listener);
+            if (done > 0)
+                continue;
+            if (done == 0)
+                return;
+        }
         tp_count(&w->counters, TP_C_accept_errors, 1);
         pause_accepting(w);
         return;

@@ -97,6 +97,7 @@ class PlayedCharon:
         self._socket = rig.charon()
         self._socket.settimeout(0.05)
         self.answering = True
+        self.seconds_an_answer = 0.0
         self.asked: list[Address] = []
         self.esp: defaultdict[str, list[int]] = defaultdict(list)
         self._over = threading.Event()
@@ -123,6 +124,7 @@ class PlayedCharon:
                 continue
             self.asked.append(where)
             if self.answering:
+                self._over.wait(self.seconds_an_answer)
                 self.answer(where)
 
     def answer(self, where: Address) -> None:
@@ -187,7 +189,10 @@ class GoodClient:
                 if self._late():
                     return  # what is missing is told by who asks
                 continue
-            decoder.feed(self.peer.socket.recv(1 << 16))
+            data = self.peer.socket.recv(1 << 16)
+            if not data:
+                return
+            decoder.feed(data)
             while (payload := decoder.next_payload()) is not None:
                 if not payload.startswith(NON_ESP_MARKER):
                     self.down.append(int.from_bytes(payload[4:8], "big"))

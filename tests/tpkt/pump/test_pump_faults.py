@@ -108,18 +108,6 @@ def test_what_came_before_the_nonsense_is_still_delivered(make: Maker) -> None:
         assert rig.closed(peer) is CloseReason.BAD_VERSION
 
 
-def test_a_reset(make: Maker) -> None:
-    with make() as rig:
-        port = rig.listen()
-        bystander = Bystander(rig, port)
-        peer = rig.connect(port)
-        peer.send(esp())
-        rig.event(EventKind.IDENTIFIED, of=peer)
-        peer.reset()
-        assert rig.closed(peer) is CloseReason.RESET
-        assert bystander.is_well()
-
-
 def test_an_http_client_is_answered_and_closed(make: Maker) -> None:
     with make() as rig:
         peer = rig.connect(rig.listen())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from tests.lab.wait import PATIENCE, until
 from tests.tpkt.pump.company import in_company, is_over, reachable_strangers, source
 from tests.tpkt.pump.rig import Maker, Network, Rig, esp, ike
+from tests.tpkt.pump.storm import Storm
 from tpkt.errors import CloseReason
 from tpkt.link import GatewayLink
 from tpkt.pump import Banning, EventKind, Limits
@@ -262,4 +264,30 @@ def test_only_so_many_may_wait_for_charons_first_answer(make: Maker) -> None:
         welcome = strangers.connect(source(51))
         welcome.send(ike(100))
         assert welcome.receive() == ike(100, spi_r=9)
+        assert rig.pump.door.bans() == []
+
+
+def test_a_storm_of_reconnects_is_absorbed_and_charon_gets_no_more_than_it_may(make: Maker) -> None:
+    room, seen = 100, [0]
+    sources = [source(number) for number in range(MANY)]
+    with make(ike_half_open=room) as rig, in_company(rig) as (port, charon, good, _):
+        charon.seconds_an_answer = 0.0002  # so that they are more than it can do at once
+        with contextlib.closing(Storm(rig.network.ue, port, sources)) as storm:
+
+            def watch() -> None:
+                seen[0] = max(seen[0], rig.pump.counters()["connections_ike_half_open"])
+                rig.pump.poll_events()
+
+            storm.run(LONG, watch)
+            until_counted(rig, MANY + 1, "connections_open")
+            good.goes_on()
+            storm.scatter()
+            storm.run(LONG, watch)
+            until_counted(rig, 0, "connections_ike_half_open")
+            until_counted(rig, MANY + 1, "connections_open")
+        ends = closed(rig)
+        assert seen[0] <= room
+        assert storm.turned_away == ends["limit_ike"] + ends.get("limit_connections", 0)
+        assert ends["limit_ike"] > 0
+        assert set(ends) <= {"limit_ike", "limit_connections", "fin", "reset"}
         assert rig.pump.door.bans() == []
