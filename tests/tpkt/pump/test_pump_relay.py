@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.tpkt.pump.rig import GW, GW_V6, SECONDS, UE, Maker, Network, Peer, Rig, esp, ike
+from tests.tpkt.pump.tls import Pki, connect
 from tpkt.errors import CloseReason
 from tpkt.link import GatewayLink
 from tpkt.pump import ConnectionState, EventKind, WebBackend
@@ -388,6 +389,59 @@ def test_an_answer_before_the_end_of_the_request_arrives_whole(make: Maker, list
         client.close()
         assert rig.closed(client) in (CloseReason.HTTP_RELAYED, CloseReason.RESET)
         rig.wait(lambda: rig.pump.counters()["relays_open"] == 0, "the relay has ended")
+
+
+def test_http_inside_tls_goes_to_the_backend_too(
+    make: Maker, listening: socket.socket, tmp_path: Path
+) -> None:
+    pki = Pki(tmp_path)
+    with make(web=web(listening, proxy_protocol=True)) as rig:
+        rig.pump.serve_tls(pki.server)
+        peer = connect(rig, rig.listen(), pki.context())
+        peer.tls.sendall(REQUEST)
+        with accept(listening) as backend:
+            assert len(exactly(backend, 28)) == 28
+            assert exactly(backend, len(REQUEST)) == REQUEST
+            up, down = body(1_000_000, b"up"), body(3_000_000, b"down")
+
+            def serve() -> None:
+                assert exactly(backend, len(up)) == up
+                backend.sendall(down)
+                backend.shutdown(socket.SHUT_WR)
+
+            with in_background(serve):
+                peer.tls.sendall(up)
+                got = bytearray()
+                while len(got) < len(down):
+                    piece = peer.tls.recv(1 << 16)
+                    assert piece, f"the end came after {len(got)} bytes"
+                    got += piece
+            assert got == down
+            (info,) = rig.pump.connections()
+            assert info.tls is not None
+            assert info.state is ConnectionState.RELAYING
+            peer.tls.good_bye()
+        assert rig.closed(peer) is CloseReason.HTTP_RELAYED
+
+
+def test_tls_whose_client_stops_reading_holds_the_backend_up_and_loses_nothing(
+    make: Maker, listening: socket.socket, tmp_path: Path
+) -> None:
+    pki = Pki(tmp_path)
+    with make(web=web(listening)) as rig:
+        rig.pump.serve_tls(pki.server)
+        peer = connect(rig, rig.listen(), pki.context())
+        peer.tls.sendall(REQUEST)
+        with accept(listening) as backend:
+            exactly(backend, len(REQUEST))
+            sent = fill(backend)
+            backend.shutdown(socket.SHUT_WR)
+            got = 0
+            while got < sent:
+                piece = peer.tls.recv(1 << 16)
+                assert piece, f"the end came after {got} of {sent} bytes"
+                got += len(piece)
+            assert peer.tls.recv(1) == b""
 
 
 def test_a_hundred_at_once_beside_a_tunnel(make: Maker, listening: socket.socket) -> None:
