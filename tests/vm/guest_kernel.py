@@ -6,12 +6,14 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
 SA = "src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1234"
+TCP_ULP = 31  # linux/tcp.h; not in the socket module
 KEY = "0x" + "11" * 20
 
 
@@ -45,3 +47,17 @@ def test_the_kernel_takes_an_sa_without_being_told_to_load_anything(encapsulatio
         ip(f"xfrm state delete {SA}")
     assert "spi 0x00001234" in state
     assert ("espinudp" in state) == bool(encapsulation)
+
+
+def test_this_kernel_has_no_espintcp_which_libreswan_needs() -> None:
+    """It puts each TCP connection under the kernel's RFC 9329. When this fails, libreswan can be tested."""
+    config = Path(f"/boot/config-{platform.release()}")
+    for option in ("CONFIG_INET_ESPINTCP", "CONFIG_INET6_ESPINTCP"):
+        if config.exists():
+            assert f"# {option} is not set" in config.read_text().splitlines()
+    with socket.socket() as server, socket.socket() as client:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        client.connect(server.getsockname())
+        with pytest.raises(FileNotFoundError):
+            client.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"espintcp")

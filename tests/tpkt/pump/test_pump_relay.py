@@ -421,6 +421,7 @@ def test_http_inside_tls_goes_to_the_backend_too(
             assert info.tls is not None
             assert info.state is ConnectionState.RELAYING
             peer.tls.good_bye()
+            peer.tls.flush()
         assert rig.closed(peer) is CloseReason.HTTP_RELAYED
 
 
