@@ -18,6 +18,7 @@
     X(connections_ike_half_open)        /* gauge: protocol known, charon has not answered yet */  \
     X(bans_active)                      /* gauge */                                               \
     X(connections_tls)                  /* gauge: their handshake is done */                      \
+    X(relays_open)                      /* gauge: HTTP clients handed to the web backend */       \
     X(queued_bytes)                     /* gauge: memory of queues and of partial frames */       \
     X(memory_bytes)                     /* gauge: all that grows with connections and traffic */  \
     X(accepted)                                                                                   \
@@ -26,7 +27,6 @@
     X(introduced)                       /* by a PROXY header of a load balancer */                \
     X(first_ike)                                                                                  \
     X(bans)                             /* sources banned for what they did */                    \
-    X(relays_open)                      /* gauge: HTTP clients handed to the web backend */       \
     X(relays_failed)                    /* the backend could not be reached, or broke off */      \
     X(relay_to_backend_bytes)                                                                     \
     X(relay_to_client_bytes)                                                                      \
