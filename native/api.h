@@ -116,6 +116,22 @@ struct tp_tls_server {
     uint32_t ktls;    /* 0: the kernel is not asked */
 };
 
+enum { TP_TLS_PIN = 32 };
+
+/* Whom a client believes; tls_client.h. */
+struct tp_tls_client_config {
+    const char *server_name; /* or its address */
+    const uint8_t *authorities; /* DER, one after the other */
+    size_t authorities_size;
+    const uint8_t *pins; /* TP_TLS_PIN bytes each */
+    size_t pin_count;
+    uint32_t system_authorities; /* those of this machine instead */
+    uint32_t minimum;            /* 0x0303 or 0x0304 */
+    uint32_t ktls;
+};
+
+struct tp_tls_client;
+
 /* What went wrong and where; the caller knows the cure. */
 struct tp_error {
     int number; /* an errno */
@@ -172,6 +188,12 @@ struct tp_moving {
     uint32_t descriptor_count;
 };
 
+/* NULL with `error` filled. Everything is copied. */
+struct tp_tls_client *tp_tls_client_new(const struct tp_tls_client_config *config, struct tp_error *error);
+
+/* Its connections may outlive it. NULL is nobody's. */
+void tp_tls_client_free(struct tp_tls_client *client);
+
 /* NULL when memory is short. The configuration is copied. */
 struct tp_pump *tp_pump_new(const struct tp_config *config);
 
@@ -212,9 +234,12 @@ void tp_moving_free(struct tp_moving *moving);
 int tp_pump_prepare(struct tp_pump *pump, struct tp_error *error);
 int tp_pump_import(struct tp_pump *pump, const struct tp_moving *moving, struct tp_error *error);
 
-/* The connection's id, or 0; `fd` belongs to the pump after success and to the caller otherwise. */
+/* The connection's id, or 0; `fd` belongs to the pump after success and to the caller otherwise. With `tls`
+ * (clients, or NULL) a handshake comes first: TP_EVENT_IDENTIFIED tells that it is done, TP_EVENT_CLOSED why it
+ * is not. */
 uint64_t tp_pump_adopt(struct tp_pump *pump, int fd, const struct tp_address *flow, uint32_t protocol,
-                       const uint8_t *leftover, size_t size, struct tp_error *error);
+                       struct tp_tls_client *tls, const uint8_t *leftover, size_t size,
+                       struct tp_error *error);
 
 /* 1: closed; 0: there is no such connection (any more). */
 int tp_pump_close_connection(struct tp_pump *pump, uint64_t id, uint32_t reason);

@@ -129,6 +129,10 @@ static bool adopt(struct tp_worker *worker, struct tp_command *command)
         return false;
     command->id = conn->card.id;
     conn->may_tls = !client;
+    if (command->tls_client) {
+        tp_stream_dial(worker, conn, command->tls_client, command->leftover, command->leftover_size);
+        return true;
+    }
     if (client && command->protocol == TP_PROTOCOL_RFC9329 && !send_prefix(command->fd)) {
         tp_conn_close(worker, conn, TP_REASON_IO_ERROR);
         return true;

@@ -33,6 +33,7 @@ struct tp_command {
     struct tp_address remote;      /* adopt */
     const struct tp_address *flow; /* adopt */
     uint32_t protocol;             /* adopt */
+    struct tp_tls_client *tls_client; /* adopt: whom to believe, or NULL for a plain stream */
     const uint8_t *leftover;       /* adopt */
     size_t leftover_size;
     bool may_tls;                  /* listen */

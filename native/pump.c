@@ -260,13 +260,15 @@ static int ends_of(int fd, struct tp_address *remote, struct tp_address *local)
 }
 
 uint64_t tp_pump_adopt(struct tp_pump *pump, int fd, const struct tp_address *flow, uint32_t protocol,
-                       const uint8_t *leftover, size_t size, struct tp_error *error)
+                       struct tp_tls_client *tls, const uint8_t *leftover, size_t size,
+                       struct tp_error *error)
 {
     struct tp_command command = {
         .kind = TP_COMMAND_ADOPT,
         .fd = fd,
         .flow = flow,
         .protocol = protocol,
+        .tls_client = tls,
         .leftover = leftover,
         .leftover_size = size,
     };

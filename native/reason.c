@@ -43,6 +43,11 @@ static const char *const reasons[TP_REASON_COUNT] = {
     [TP_REASON_HTTP_IDLE] = "http_idle",
     [TP_REASON_HTTP_BACKEND] = "http_backend",
     [TP_REASON_HTTP_FULL] = "http_full",
+    [TP_REASON_TLS_EXPIRED] = "tls_expired",
+    [TP_REASON_TLS_WRONG_NAME] = "tls_wrong_name",
+    [TP_REASON_TLS_UNKNOWN_CA] = "tls_unknown_ca",
+    [TP_REASON_TLS_PIN_MISMATCH] = "tls_pin_mismatch",
+    [TP_REASON_TLS_BAD_CERTIFICATE] = "tls_bad_certificate",
 };
 
 static const char *const protocols[TP_PROTOCOL_COUNT] = {

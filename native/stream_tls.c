@@ -21,6 +21,19 @@ bool tp_stream_secure(struct tp_worker *w, struct tp_conn *conn, const uint8_t *
     return true;
 }
 
+void tp_stream_dial(struct tp_worker *w, struct tp_conn *conn, struct tp_tls_client *client,
+                    const uint8_t *at, size_t size)
+{
+    tp_count(&w->counters, TP_C_tls_begun, 1);
+    conn->tls = tp_tls_connect(client, conn->fd, at, size, w->record);
+    if (!conn->tls) {
+        tp_conn_close(w, conn, TP_REASON_OUT_OF_MEMORY);
+        return;
+    }
+    tp_deadline_set(&w->handshake, &conn->opening, w->now);
+    tp_stream_readable(w, conn); /* its first words go out */
+}
+
 bool tp_stream_secured(struct tp_worker *w, struct tp_conn *conn)
 {
     if (conn->card.tls_version || !tp_tls_established(conn->tls))
@@ -38,6 +51,12 @@ bool tp_stream_secured(struct tp_worker *w, struct tp_conn *conn)
                            (facts.ktls_send ? TP_TLS_KERNEL_SEND : 0u) |
                            (facts.ktls_receive ? TP_TLS_KERNEL_RECEIVE : 0u);
     tp_conn_publish(conn);
+    if (w->config->role == TP_CLIENT) {
+        if (facts.trikesec)
+            return tp_stream_identified(w, conn, TP_PROTOCOL_TPKT);
+        tp_conn_close(w, conn, TP_REASON_TLS_NOTHING_SHARED); /* some web server, perhaps: not a gateway */
+        return false;
+    }
     tp_deadline_set(&w->first_bytes, &conn->opening, w->now);
     return true;
 }

@@ -11,10 +11,12 @@
 #include "profile.h"
 #include "reason.h"
 #include "tls_blame.h"
+#include "tls_client.h"
 
 struct tp_tls {
     SSL *ssl;
-    struct tp_tls_contexts *contexts;
+    struct tp_tls_contexts *contexts; /* the server's, */
+    struct tp_tls_client *client;     /* or the client's */
     uint8_t *scratch;
     int fd;
     bool established;
@@ -24,6 +26,13 @@ struct tp_tls {
     uint32_t kept; /* bytes of a record that OpenSSL holds and wants to be given again */
     uint8_t *keep; /* TP_TLS_RECORD bytes, while kept > 0 */
 };
+
+/* Calls of OpenSSL leave errors on the thread, and judge what they find there. */
+static void begin_call(void)
+{
+    ERR_clear_error();
+    errno = 0;
+}
 
 /* OpenSSL reads from the socket from here on. */
 static bool read_socket(struct tp_tls *tls)
@@ -48,17 +57,17 @@ static bool feed(struct tp_tls *tls, const uint8_t *at, size_t size)
     return BIO_write(bio, at, (int)size) == (int)size;
 }
 
-static struct tp_tls *make(SSL_CTX *context, int fd, uint8_t *scratch)
+/* Takes `ssl`, which may be NULL. */
+static struct tp_tls *make(SSL *ssl, int fd, uint8_t *scratch)
 {
     struct tp_tls *tls = calloc(1, sizeof *tls);
-    if (!tls)
-        return NULL;
-    tls->fd = fd;
-    tls->scratch = scratch;
-    tls->ssl = SSL_new(context);
-    if (tls->ssl && SSL_set_fd(tls->ssl, fd) == 1)
+    if (tls && ssl && SSL_set_fd(ssl, fd) == 1) {
+        tls->ssl = ssl;
+        tls->fd = fd;
+        tls->scratch = scratch;
         return tls;
-    SSL_free(tls->ssl);
+    }
+    SSL_free(ssl);
     free(tls);
     return NULL;
 }
@@ -66,8 +75,8 @@ static struct tp_tls *make(SSL_CTX *context, int fd, uint8_t *scratch)
 struct tp_tls *tp_tls_accept(struct tp_tls_contexts *contexts, int fd, const uint8_t *at, size_t size,
                              uint8_t *scratch)
 {
-    ERR_clear_error();
-    struct tp_tls *tls = make(contexts->context[0], fd, scratch);
+    begin_call();
+    struct tp_tls *tls = make(SSL_new(contexts->context[0]), fd, scratch);
     if (!tls)
         return NULL;
     tls->contexts = contexts;
@@ -77,13 +86,6 @@ struct tp_tls *tp_tls_accept(struct tp_tls_contexts *contexts, int fd, const uin
         return tls;
     tp_tls_free(tls);
     return NULL;
-}
-
-/* Calls of OpenSSL leave errors on the thread, and judge what they find there. */
-static void begin_call(void)
-{
-    ERR_clear_error();
-    errno = 0;
 }
 
 /* A socket that is full just now misses it: TCP's own end follows. */
@@ -99,8 +101,26 @@ void tp_tls_free(struct tp_tls *tls)
     good_bye(tls);
     SSL_free(tls->ssl);
     tp_tls_contexts_leave(tls->contexts);
+    tp_tls_client_free(tls->client);
     free(tls->keep);
     free(tls);
+}
+
+struct tp_tls *tp_tls_connect(struct tp_tls_client *client, int fd, const uint8_t *at, size_t size,
+                              uint8_t *scratch)
+{
+    begin_call();
+    SSL *ssl = tp_tls_client_ssl(client);
+    struct tp_tls *tls = make(ssl, fd, scratch);
+    if (!tls) {
+        tp_tls_client_free(ssl ? client : NULL); /* its user is the SSL */
+        return NULL;
+    }
+    tls->client = client;
+    if (size == 0 || feed(tls, at, size))
+        return tls;
+    tp_tls_free(tls);
+    return NULL;
 }
 
 /* What a call that gave `result` means: 0 or a negative reason. */
@@ -116,7 +136,7 @@ static int judge(struct tp_tls *tls, int result)
         tls->end = -TP_REASON_FIN;
         return tls->end;
     default:
-        tls->end = -(int)tp_tls_blame();
+        tls->end = -(int)tp_tls_blame(tls->ssl);
         return tls->end;
     }
 }

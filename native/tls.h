@@ -35,6 +35,10 @@ struct tp_tls_facts {
 struct tp_tls *tp_tls_accept(struct tp_tls_contexts *contexts, int fd, const uint8_t *at, size_t size,
                              uint8_t *scratch);
 
+/* The client's side: the same, with the first bytes of the server if there are any. */
+struct tp_tls *tp_tls_connect(struct tp_tls_client *client, int fd, const uint8_t *at, size_t size,
+                              uint8_t *scratch);
+
 /* Says good-bye where there is somebody to hear it. */
 void tp_tls_free(struct tp_tls *tls);
 

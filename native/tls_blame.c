@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <openssl/err.h>
-#include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
 
 /* RFC 8446 6.2: what the peer said when it ended the connection. */
 static enum tp_reason alert(int description)
@@ -59,7 +59,31 @@ static enum tp_reason own_finding(int reason)
     }
 }
 
-enum tp_reason tp_tls_blame(void)
+/* Why we do not believe the peer's certificate. */
+static enum tp_reason distrust(long verdict)
+{
+    switch (verdict) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return TP_REASON_TLS_EXPIRED;
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        return TP_REASON_TLS_WRONG_NAME;
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_CERT_UNTRUSTED:
+        return TP_REASON_TLS_UNKNOWN_CA;
+    case X509_V_ERR_APPLICATION_VERIFICATION:
+        return TP_REASON_TLS_PIN_MISMATCH;
+    default:
+        return TP_REASON_TLS_BAD_CERTIFICATE;
+    }
+}
+
+enum tp_reason tp_tls_blame(const SSL *ssl)
 {
     int number = errno;
     unsigned long error = ERR_peek_error();
@@ -75,5 +99,7 @@ enum tp_reason tp_tls_blame(void)
         return reason == ERR_R_MALLOC_FAILURE ? TP_REASON_OUT_OF_MEMORY : TP_REASON_TLS_PROTOCOL;
     if (reason > SSL_AD_REASON_OFFSET)
         return alert(reason - SSL_AD_REASON_OFFSET);
+    if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
+        return distrust(SSL_get_verify_result(ssl));
     return own_finding(reason);
 }

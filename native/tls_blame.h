@@ -3,9 +3,11 @@
 #ifndef TP_TLS_BLAME_H
 #define TP_TLS_BLAME_H
 
+#include <openssl/ssl.h>
+
 #include "reason.h"
 
 /* Reads this thread's error queue and errno, right after the call that failed; both were empty before it. */
-enum tp_reason tp_tls_blame(void);
+enum tp_reason tp_tls_blame(const SSL *ssl);
 
 #endif

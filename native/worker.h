@@ -127,6 +127,9 @@ bool tp_stream_identified(struct tp_worker *worker, struct tp_conn *conn, enum t
 
 /* stream_tls.c: TLS begins with these bytes, on the gateway's side. False where it is not served. */
 bool tp_stream_secure(struct tp_worker *worker, struct tp_conn *conn, const uint8_t *at, size_t size);
+/* The client's side; `size` bytes of the server may have come already. */
+void tp_stream_dial(struct tp_worker *worker, struct tp_conn *conn, struct tp_tls_client *client,
+                    const uint8_t *at, size_t size);
 /* The TLS channel was read from: a handshake that is done now is told. False when that ended the connection. */
 bool tp_stream_secured(struct tp_worker *worker, struct tp_conn *conn);
 

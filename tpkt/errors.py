@@ -58,6 +58,11 @@ class CloseReason(enum.StrEnum):
     HTTP_IDLE = enum.auto()
     HTTP_BACKEND = enum.auto()
     HTTP_FULL = enum.auto()
+    TLS_EXPIRED = enum.auto()
+    TLS_WRONG_NAME = enum.auto()
+    TLS_UNKNOWN_CA = enum.auto()
+    TLS_PIN_MISMATCH = enum.auto()
+    TLS_BAD_CERTIFICATE = enum.auto()
 
     @property
     def sentence(self) -> str:
@@ -106,6 +111,11 @@ _SENTENCES = {
     CloseReason.HTTP_IDLE: "an HTTP client: neither it nor the web backend sent anything in time",
     CloseReason.HTTP_BACKEND: "an HTTP client: the web backend could not be reached, or broke off",
     CloseReason.HTTP_FULL: "an HTTP client: as many were relayed as may be, answered 503",
+    CloseReason.TLS_EXPIRED: "the server's certificate is not valid today (or this clock is wrong)",
+    CloseReason.TLS_WRONG_NAME: "the server's certificate is for another name",
+    CloseReason.TLS_UNKNOWN_CA: "the server's certificate was not issued by an authority that we trust",
+    CloseReason.TLS_PIN_MISMATCH: "the server's key is not the one that was pinned",
+    CloseReason.TLS_BAD_CERTIFICATE: "the server's certificate cannot be used for this",
 }
 
 

@@ -46,6 +46,7 @@ class Gateway(Daemon):
         instance: str,
         port: int = 80,
         limits: Mapping[str, Value] | None = None,
+        tls: str | None = None,
     ) -> None:
         """Write its certificate and its configuration; start nothing yet."""
         identity = authority.gateway(ID, [GW, GW_V6])
@@ -70,12 +71,19 @@ class Gateway(Daemon):
                 "children": children,
             }
 
+        inside_tls: list[Value] = []
+        served: dict[str, Mapping[str, Value]] = {}
+        if tls is not None:
+            own = authority.gateway(tls)
+            inside_tls = [{"address": GW, "port": 443}]
+            served = {"tls": {"certificate": [{"cert": own.cert, "key": own.key}]}}
         super().__init__(
             "eseg",
             namespace,
             directory,
             {
-                "listen": [{"address": GW, "port": port}, {"address": GW_V6, "port": port}],
+                "listen": [{"address": GW, "port": port}, {"address": GW_V6, "port": port}, *inside_tls],
+                **served,
                 "connection": [
                     connection("certificates", by_certificate, {"auth": "pubkey", "ca": authority.cert}),
                     connection(

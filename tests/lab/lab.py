@@ -38,8 +38,10 @@ LASTING_DIRECTORY = Path("/run/trikesec-demo")
 class Lab:
     """A context manager; inside it the gateway runs, and clients start when a test says so."""
 
-    def __init__(self, *, limits: Mapping[str, Value] | None = None, lasting: bool = False) -> None:
-        """Build the network; `limits` are the gateway's.
+    def __init__(
+        self, *, limits: Mapping[str, Value] | None = None, lasting: bool = False, tls: str | None = None
+    ) -> None:
+        """Build the network; `limits` are the gateway's; it serves TLS on 443 under the name `tls`.
 
         A `lasting` lab may be kept up after this process: its names are fixed, and it replaces the one
         that was kept before.
@@ -59,6 +61,7 @@ class Lab:
                 self.authority,
                 instance=self.topology.prefix,
                 limits=limits,
+                tls=tls,
             )
             self._exit.callback(self.gateway.stop)
             self._guests = contextlib.ExitStack()

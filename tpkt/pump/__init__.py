@@ -9,7 +9,8 @@ from tpkt.pump.errors import HandOverError, PumpError
 from tpkt.pump.events import Ban, ConnectionInfo, ConnectionState, EventKind, PumpEvent
 from tpkt.pump.face import Pump
 from tpkt.pump.native import ktls_built
-from tpkt.pump.tls import TlsCertificate, TlsInfo, TlsServer
+from tpkt.pump.tls import TlsCertificate, TlsInfo, TlsServer, TlsTrust
+from tpkt.pump.tlsclient import TlsClient
 
 __all__ = [
     "Ban",
@@ -24,8 +25,10 @@ __all__ = [
     "PumpError",
     "PumpEvent",
     "TlsCertificate",
+    "TlsClient",
     "TlsInfo",
     "TlsServer",
     "WebBackend",
+    "TlsTrust",
     "ktls_built",
 ]

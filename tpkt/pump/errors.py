@@ -22,6 +22,7 @@ NO_NAMESPACE = "bring the link up first; it makes the namespace"
 NO_TLS = (
     "give a certificate with the key that belongs to it: RSA of 2048 bits or more, or P-256, P-384, Ed25519"
 )
+NO_AUTHORITIES = "give certificates of authorities, as DER"
 NO_CONGESTION = (
     "load its module (`modprobe tcp_…`) or choose one of the sysctl net.ipv4.tcp_available_congestion_control"
 )
@@ -47,7 +48,7 @@ class PumpError(OSError):
         if "congestion control" in what:
             cure = NOT_ALLOWED_CONGESTION if number == errno.EPERM else NO_CONGESTION
         elif what.startswith("TLS"):
-            cure = NO_TLS
+            cure = NO_AUTHORITIES if "authorities" in what else NO_TLS
         elif "namespace" in what and number in (errno.ENOENT, errno.EINVAL):
             cure = NO_NAMESPACE
         else:

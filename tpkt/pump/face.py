@@ -25,6 +25,7 @@ from tpkt.pump.errors import HandOverError, PumpError
 from tpkt.pump.events import ConnectionInfo, PumpEvent
 from tpkt.pump.native import ffi, lib
 from tpkt.pump.tls import TlsServer
+from tpkt.pump.tlsclient import TlsClient
 from tpkt.sniff import Protocol
 
 _ADOPTABLE = {
@@ -233,11 +234,15 @@ class Pump:
         flow: str | None = None,
         leftover: bytes = b"",
         protocol: Protocol = Protocol.TPKT,
+        tls: TlsClient | None = None,
     ) -> int:
         """Take over a connected TCP socket and give the connection's id.
 
         The descriptor is the pump's from then on and `sock` detached; on an error it is still the caller's.
         `leftover` is what was read behind a proxy's answer: the stream's first bytes.
+
+        With `tls` (a client's, TPKT' alone) a handshake comes first: the event IDENTIFIED tells that it is
+        done and the gateway believed, CLOSED with its reason why it is not.
 
         Client: `flow` is the gateway's address. What comes from the link for it now goes to this connection;
         an older one with the same flow stays open for reading until it is closed. For RFC9329 the prefix is
@@ -253,6 +258,9 @@ class Pump:
                 if flow
                 else "adopt: a client must name its gateway's address as flow"
             )
+        if tls is not None and (role, protocol) != ("client", Protocol.TPKT):
+            raise MisuseError("adopt: a client's TPKT' can be inside TLS, nothing else")
+        dialling = ffi.NULL if tls is None else tls.handle
         address = ffi.NULL if flow is None else native.native_address(flow, 0)
         spoken = native.PROTOCOLS.index(protocol)
         error = ffi.new("struct tp_error *")
@@ -260,7 +268,7 @@ class Pump:
             if self._frozen:
                 raise HandOverError("adopt: no connection can be taken in the middle of it")
             result = lib.tp_pump_adopt(
-                self._running(), sock.fileno(), address, spoken, leftover, len(leftover), error
+                self._running(), sock.fileno(), address, spoken, dialling, leftover, len(leftover), error
             )
             connection = native.check(result, 0, error)
         sock.detach()

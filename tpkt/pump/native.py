@@ -18,7 +18,7 @@ from tpkt.errors import CloseReason, MisuseError
 from tpkt.pump.config import Banning, Limits, PumpConfig, WebBackend
 from tpkt.pump.errors import PumpError
 from tpkt.pump.events import Ban, ConnectionInfo, ConnectionState, EventKind, PumpEvent
-from tpkt.pump.tls import CIPHERS, VERSIONS, TlsInfo, TlsServer
+from tpkt.pump.tls import CIPHERS, VERSIONS, TlsInfo, TlsServer, TlsTrust
 from tpkt.sniff import Protocol
 
 __all__ = [
@@ -276,10 +276,34 @@ def native_tls_server(server: TlsServer) -> tuple[Any, list[Any]]:
     made = ffi.new("struct tp_tls_server *")
     made.certificates = certificates
     made.count = count
-    made.minimum = next(number for number, name in VERSIONS.items() if name == f"TLSv{server.minimum}")
+    made.minimum = _version(server.minimum)
     made.tickets = server.tickets
     made.ktls = server.ktls
     return made, kept
+
+
+def tls_client(trust: TlsTrust) -> Any:
+    """Make a struct tp_tls_client, which ends with the object that is given."""
+    name = ffi.new("char[]", trust.server_name.encode())
+    authorities = b"".join(trust.authorities or ())
+    pins = b"".join(trust.pins)
+    config = ffi.new("struct tp_tls_client_config *")
+    kept = [ffi.from_buffer(authorities), ffi.from_buffer(pins)]
+    config.server_name = name
+    config.authorities, config.authorities_size = kept[0], len(authorities)
+    config.pins, config.pin_count = kept[1], len(trust.pins)
+    config.system_authorities = trust.authorities is None and not trust.pins
+    config.minimum = _version(trust.minimum)
+    config.ktls = trust.ktls
+    error = ffi.new("struct tp_error *")
+    made = lib.tp_tls_client_new(config, error)
+    if made == ffi.NULL:
+        raise PumpError.from_system(error.number, ffi.string(error.text).decode())
+    return ffi.gc(made, lib.tp_tls_client_free)
+
+
+def _version(name: str) -> int:
+    return next(number for number, known in VERSIONS.items() if known == f"TLSv{name}")
 
 
 def ktls_built() -> bool:

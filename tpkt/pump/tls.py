@@ -25,6 +25,7 @@ CIPHERS = {
     0xCCA8: "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
     0xCCA9: "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
 }
+PIN_BYTES = 32
 MAX_CERTIFICATES = 64  # a client's name is compared with each of them
 
 TlsVersion = Literal["1.2", "1.3"]
@@ -58,6 +59,32 @@ class TlsServer:
             raise MisuseError(
                 f"{len(self.certificates)} TLS certificates: there must be 1 to {MAX_CERTIFICATES}"
             )
+        if self.minimum not in ("1.2", "1.3"):
+            raise MisuseError(f"minimum is {self.minimum!r}: it is '1.2' or '1.3'")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TlsTrust:
+    """Whom a client believes: `server_name` (or address) by these authorities, its key by pins, or both.
+
+    `authorities` are DER; None are those of this machine, but where there are pins: then the key alone
+    decides and the certificate's name, dates and issuer mean nothing. A pin is the SHA-256 of the key (SPKI).
+    """
+
+    server_name: str
+    authorities: tuple[bytes, ...] | None = None
+    pins: tuple[bytes, ...] = ()
+    minimum: TlsVersion = "1.2"
+    ktls: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what would believe everybody or nobody."""
+        if not self.server_name or "\0" in self.server_name:
+            raise MisuseError(f"server_name is {self.server_name!r}: give the gateway's name or address")
+        if self.authorities is not None and not self.authorities:
+            raise MisuseError("authorities is empty: give some, or None for this machine's")
+        if any(len(pin) != PIN_BYTES for pin in self.pins):
+            raise MisuseError(f"a pin is the {PIN_BYTES} bytes of a SHA-256")
         if self.minimum not in ("1.2", "1.3"):
             raise MisuseError(f"minimum is {self.minimum!r}: it is '1.2' or '1.3'")
 

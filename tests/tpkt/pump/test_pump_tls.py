@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import struct
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -484,8 +488,9 @@ def test_openssl_itself_is_a_client(make: Maker, pki: Pki, network: Network) -> 
             "-no_ign_eof",
         ]
         argv += ["-verify_return_error", "-verify_hostname", OTHER]
+        env = {name: value for name, value in os.environ.items() if name != "OPENSSL_CONF"}
         with subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as client:
             assert client.stdin is not None
             client.stdin.write(encode(esp()))
@@ -494,10 +499,43 @@ def test_openssl_itself_is_a_client(make: Maker, pki: Pki, network: Network) -> 
             said = client.communicate(timeout=10)[0].decode(errors="replace")
         assert "Verify return code: 0 (ok)" in said
         assert "ALPN protocol: trikesec/1" in said
-        assert "Secure Renegotiation IS NOT supported" in said or "TLSv1.3" in said
+        assert "New, TLSv1.3, Cipher is TLS_AES_128_GCM_SHA256" in said
+        assert "Server Temp Key: X25519" in said
         assert "Compression: NONE" in said
         assert rig.event(EventKind.CLOSED).reason is CloseReason.FIN
         assert rig.event(EventKind.CLOSED).remote[0] == UE
+
+
+@pytest.mark.parametrize("glue", [socket.MSG_MORE, 0], ids=["one-segment", "two-segments"])
+def test_behind_a_load_balancer_too(make: Maker, pki: Pki, glue: int) -> None:
+    with make() as rig:
+        rig.pump.serve_tls(pki.server)
+        port = rig.home.call(lambda: rig.pump.listen(GW, 0, balancers=[ip_network(UE)]))
+        charon, plain = rig.charon(), rig.connect(port)
+        plain.socket.send(f"PROXY TCP4 203.0.113.7 {GW} 40001 443\r\n".encode(), glue)
+        tls = TlsSocket(plain.socket, pki.context())
+        tls.handshake()
+        tls.sendall(encode(esp()))
+        assert charon.recv(65536) == esp()
+        (info,) = rig.pump.connections()
+        assert (info.remote, info.tls is not None) == (("203.0.113.7", 40001), True)
+
+
+def test_the_systems_openssl_configuration_changes_nothing(tmp_path: Path) -> None:
+    strange = tmp_path / "openssl.cnf"
+    strange.write_text(
+        "openssl_conf = main\n[main]\nssl_conf = ssl\n[ssl]\nsystem_default = strange\n[strange]\n"
+        "MinProtocol = TLSv1\nMaxProtocol = TLSv1.2\nCipherString = AES256-SHA256:@SECLEVEL=0\n"
+        "Groups = P-521\n"
+    )
+    # In a process of its own, since OpenSSL reads its configuration once; the client there does not see it.
+    test = f"{__file__}::test_openssl_itself_is_a_client"
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
+        env={**os.environ, "OPENSSL_CONF": str(strange)},
+        check=True,
+        timeout=60,
+    )
 
 
 def test_a_client_cannot_renegotiate(make: Maker, pki: Pki, network: Network) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS clients for the pump's tests: Python's ssl over a socket, step by step where a test wants the steps.
+"""The other ends of TLS for the pump's tests: Python's ssl over a socket, in steps where a test wants them.
 
 `TlsSocket` looks like the socket that `Peer` expects, and does the cryptography in memory, so that a test
 decides how the bytes are cut and when they travel. Knows no test.
@@ -7,6 +7,7 @@ decides how the bytes are cut and when they travel. Knows no test.
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import ssl
 from pathlib import Path
@@ -46,9 +47,31 @@ class Pki:
         return made
 
 
+def gateway_context(identity: Identity, *, alpn: bool = True, **settings: Any) -> ssl.SSLContext:
+    """A gateway's context, as Python's ssl makes it."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(identity.cert, identity.key)
+    if alpn:
+        made.set_alpn_protocols(["http/1.1", "trikesec/1"])
+    for setting, value in settings.items():
+        setattr(made, setting, value)
+    return made
+
+
+def der(path: Path) -> bytes:
+    """The certificate in a PEM file."""
+    return x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(serialization.Encoding.DER)
+
+
+def pin(identity: Identity) -> bytes:
+    """The SHA-256 of a certificate's key."""
+    key = x509.load_pem_x509_certificate(identity.cert.read_bytes()).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return hashlib.sha256(key.public_bytes(serialization.Encoding.DER, form)).digest()
+
+
 def certificate(identity: Identity) -> TlsCertificate:
-    leaf = x509.load_pem_x509_certificate(identity.cert.read_bytes())
-    return TlsCertificate((leaf.public_bytes(serialization.Encoding.DER),), identity.key.read_bytes())
+    return TlsCertificate((der(identity.cert),), identity.key.read_bytes())
 
 
 class TlsSocket:
@@ -62,10 +85,12 @@ class TlsSocket:
         *,
         session: ssl.SSLSession | None = None,
         step: int = 1 << 20,
+        server: bool = False,
     ) -> None:
         self.raw = sock
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.ssl = context.wrap_bio(self._in, self._out, server_hostname=name, session=session)
+        who: dict[str, Any] = {"server_side": True} if server else {"server_hostname": name}
+        self.ssl = context.wrap_bio(self._in, self._out, session=session, **who)
         self._step = step
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
