@@ -173,13 +173,20 @@ static bool pass_end(struct tp_worker *w, struct tp_relay *relay, bool up)
 /* False when the relay has ended. */
 static bool carry(struct tp_worker *w, struct tp_relay *relay, bool up)
 {
+    unsigned round = 0;
+    while (round < ROUNDS && carry_once(w, relay, up))
+        round++;
     /* What TLS has decrypted already epoll does not know of. */
-    for (unsigned round = 0;
-         (round < ROUNDS || (up && relay->conn->tls && tp_tls_pending(relay->conn->tls))) &&
-         carry_once(w, relay, up);
-         round++)
-        ;
-    return relay->conn->relay == relay && pass_end(w, relay, up);
+    bool more = round == ROUNDS && up && relay->conn->tls;
+    while (more && tp_tls_pending(relay->conn->tls)) {
+        tp_tls_pending_only(relay->conn->tls, true);
+        more = carry_once(w, relay, up);
+    }
+    if (relay->conn->relay != relay)
+        return false;
+    if (relay->conn->tls)
+        tp_tls_pending_only(relay->conn->tls, false);
+    return pass_end(w, relay, up);
 }
 
 static void watch(struct tp_worker *w, int fd, struct tp_handle *handle, uint32_t *now, uint32_t wanted)

@@ -238,13 +238,24 @@ static size_t read_once(struct tp_worker *w, struct tp_conn *conn)
     return (size_t)n;
 }
 
-size_t tp_stream_readable(struct tp_worker *w, struct tp_conn *conn)
+/* What OpenSSL holds already, epoll will not tell: the rest of one record, or a handshake's first bytes. */
+static size_t read_rest(struct tp_worker *w, struct tp_conn *conn)
 {
     size_t bytes = 0;
-    do
+    while (conn->fd != -1 && !conn->relay && tp_tls_pending(conn->tls)) {
+        tp_tls_pending_only(conn->tls, true);
         bytes += read_once(w, conn);
-    while (conn->tls && conn->fd != -1 && !conn->relay && tp_tls_pending(conn->tls));
-    if (conn->tls && conn->fd != -1 && !conn->relay && tp_tls_wants_write(conn->tls))
+    }
+    if (conn->fd == -1)
+        return bytes;
+    tp_tls_pending_only(conn->tls, false);
+    if (!conn->relay && tp_tls_wants_write(conn->tls))
         tp_stream_want_write(w, conn, true);
     return bytes;
+}
+
+size_t tp_stream_readable(struct tp_worker *w, struct tp_conn *conn)
+{
+    size_t bytes = read_once(w, conn);
+    return conn->tls && conn->fd != -1 ? bytes + read_rest(w, conn) : bytes;
 }

@@ -22,6 +22,7 @@ struct tp_tls {
     bool established;
     bool feeding; /* OpenSSL still reads what was read before it came */
     bool wants_write;
+    bool pending_only;
     int end;       /* a negative reason: found, and told by the next read; OpenSSL is not asked again */
     uint32_t kept; /* bytes of a record that OpenSSL holds and wants to be given again */
     uint8_t *keep; /* TP_TLS_RECORD bytes, while kept > 0 */
@@ -172,6 +173,8 @@ ssize_t tp_tls_read(struct tp_tls *tls, const struct iovec *pieces, unsigned cou
         size_t got, room = pieces[i].iov_len;
         uint8_t *to = pieces[i].iov_base;
         while (room > 0) {
+            if (tls->pending_only && SSL_pending(tls->ssl) == 0)
+                return (ssize_t)done;
             begin_call();
             int result = SSL_read_ex(tls->ssl, to, room, &got);
             if (result != 1) {
@@ -181,9 +184,6 @@ ssize_t tp_tls_read(struct tp_tls *tls, const struct iovec *pieces, unsigned cou
             done += got;
             to += got;
             room -= got;
-            /* A record that is begun fits what is left, so that nothing waits where epoll does not look. */
-            if (i == count - 1 && room < TP_TLS_RECORD && SSL_pending(tls->ssl) == 0)
-                return (ssize_t)done;
         }
     }
     return (ssize_t)done;
@@ -273,6 +273,11 @@ int tp_tls_finish(struct tp_tls *tls)
 bool tp_tls_pending(const struct tp_tls *tls)
 {
     return tls->feeding || tls->end < 0 || SSL_pending(tls->ssl) > 0;
+}
+
+void tp_tls_pending_only(struct tp_tls *tls, bool only)
+{
+    tls->pending_only = only;
 }
 
 bool tp_tls_wants_write(const struct tp_tls *tls)

@@ -49,6 +49,9 @@ int tp_tls_finish(struct tp_tls *tls);
 /* Whether there is something to read that epoll does not know of. */
 bool tp_tls_pending(const struct tp_tls *tls);
 
+/* Reading gives no more than that, 16 KiB at most, and leaves the socket alone. */
+void tp_tls_pending_only(struct tp_tls *tls, bool only);
+
 /* Whether it waits for room in the socket, whoever has something to say. */
 bool tp_tls_wants_write(const struct tp_tls *tls);
 

@@ -28,7 +28,7 @@ __all__ = [
     "TlsClient",
     "TlsInfo",
     "TlsServer",
-    "WebBackend",
     "TlsTrust",
+    "WebBackend",
     "ktls_built",
 ]

@@ -294,6 +294,18 @@ def test_big_frames_and_bursts_pass_both_ways(make: Maker, pki: Pki) -> None:
         assert [peer.receive() for _ in range(200)] == [esp(1300, number) for number in range(200)]
 
 
+def test_a_record_for_each_frame_is_no_wake_up_for_each_frame(make: Maker, pki: Pki) -> None:
+    with serving(make, pki) as (rig, port):
+        charon = rig.charon()
+        peer = connect(rig, port, pki.context())
+        for number in range(200):
+            peer.tls.ssl.write(encode(esp(1300, number)))
+        peer.tls.flush()  # in one write
+        assert [charon.recv(1 << 16) for _ in range(200)] == [esp(1300, number) for number in range(200)]
+        assert rig.count("stream_to_link_frames", 200) == 200
+        assert rig.pump.counters()["stream_to_link_sends"] <= 100
+
+
 def test_who_does_not_read_gets_whole_frames_later_and_ike_always(make: Maker, pki: Pki) -> None:
     with serving(make, pki, queue_bytes=65536) as (rig, port):
         charon = rig.charon()
