@@ -6,7 +6,7 @@ PYTHON ?= /usr/bin/python3
 V := .venv/bin
 NATIVE := $(wildcard native/*.c native/*.h native/build.py)
 
-.PHONY: help setup demo demo-down test test-py test-c test-kernel bench lint fuzz man clean
+.PHONY: help setup demo demo-down test test-py test-c test-kernel bench soak lint fuzz man clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -49,6 +49,9 @@ test-kernel: setup build/.kernel ## the main job on kernel ESP in a virtual mach
 
 bench: setup build/.apt-bench ## measured side by side with the peers: build/bench/report.json
 	$(V)/python -m tests.bench
+
+soak: setup ## peers come and go for SOAK_SECONDS (3600) and nothing may grow
+	$(V)/python -m tests.tpkt.pump.soak
 
 lint: setup ## ruff and mypy
 	$(V)/ruff check .

@@ -55,6 +55,11 @@ class Strangers:
     ) -> None:
         self._closing.close()
 
+    def close_all(self) -> None:
+        """End all of them; others may come."""
+        self._closing.close()
+        self.sockets.clear()
+
     def knock(self, sources: list[str]) -> list[socket.socket]:
         """Begin to connect from each of these, all at once, and wait for none."""
         return self._rig.network.ue.call(self._knock, sources)
@@ -130,6 +135,12 @@ class PlayedCharon:
     def answer(self, where: Address) -> None:
         """Say something as a responder."""
         self._socket.sendto(ike(100, spi_r=9), where)
+
+    def forget_all_but(self, flow: str) -> None:
+        """Keep nothing of other flows."""
+        self.asked.clear()
+        for other in set(self.esp) - {flow}:
+            del self.esp[other]
 
     def send(self, payload: bytes, flow: Address) -> None:
         self._socket.sendto(payload, flow)
