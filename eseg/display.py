@@ -104,7 +104,7 @@ def _session(session: Json) -> Sequence[object]:
     client = port_text(session["client"], session["client_port"]) if session["client"] else "–"
     up, down = (sum(child[f"bytes_{way}"] for child in children) for way in ("in", "out"))
     return (
-        "\n".join([client, (ike["eap_id"] or ike["remote_id"]) if ike else "nobody yet"]),
+        "\n".join([client, (ike["eap_id"] or ike["remote_id"]) if ike else _nobody(stream)]),
         "\n".join(
             [
                 f"{session['protocol']}{' in TLS' if stream and stream['tls'] else ''}",
@@ -129,6 +129,10 @@ def bans(answer: Json) -> None:
         for ban in answer["bans"]
     ]
     print_table(("prefix", "left", "refused", "for"), rows, title=f"Bans: {answer['count']}")
+
+
+def _nobody(stream: Json | None) -> str:
+    return "a web client" if stream and stream["state"] == "relaying" else "nobody yet"
 
 
 def checks(found: Iterable[Check]) -> None:

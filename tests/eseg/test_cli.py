@@ -20,6 +20,7 @@ from eseg.tls import Shown, TlsStatus
 from tests.charon.samples import ike
 from tests.eseg.samples import connection
 from tests.eseg.test_config import GOOD, LISTEN
+from tpkt.pump import ConnectionState
 
 Run = Callable[..., Result]
 
@@ -190,7 +191,18 @@ def test_sessions_fit_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
         [connection()], [ike(), ike(remote_host="192.0.2.9", remote_eap_id="alice")], pools=(), now=200.0
     )
     stranger = join([connection(id=2, flow="198.18.0.21")], [], pools=(), now=200.0)
-    display.sessions(msgspec.to_builtins(SessionList(joined + stranger, "charon is hung")))
+    web = join(
+        [connection(id=3, flow="198.18.0.22", state=ConnectionState.RELAYING)], [], pools=(), now=200.0
+    )
+    display.sessions(msgspec.to_builtins(SessionList(joined + stranger + web, "charon is hung")))
     shown = capsys.readouterr().out
-    for word in ("192.0.2.2:40000", "ue@example.org", "alice", "nobody yet", "198.18.0.20", "charon is hung"):
+    for word in (
+        "192.0.2.2:40000",
+        "ue@example.org",
+        "alice",
+        "nobody yet",
+        "a web client",
+        "198.18.0.20",
+        "hung",
+    ):
         assert word in shown, word

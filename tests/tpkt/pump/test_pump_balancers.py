@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
 from tests.tpkt.pump.rig import GW, GW_V6, UE, UE_V6, Maker, Network, Peer, Rig, esp, ike
+from tests.tpkt.pump.tls import Pki, TlsSocket
 from tpkt.errors import CloseReason
 from tpkt.link import GatewayLink
 from tpkt.pump import ConnectionState, EventKind
@@ -202,6 +205,22 @@ def test_all_that_are_half_identified_have_a_limit_behind_a_balancer_too(make: M
         rig.count("accepted", 3)
         rig.knock(port)
         rig.count("closed_limit_connections")
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one segment", "by itself"])
+def test_tls_may_follow_a_header(make: Maker, tmp_path: Path, together: bool) -> None:
+    pki = Pki(tmp_path)
+    with make() as rig:
+        rig.pump.serve_tls(pki.server)
+        charon, peer = rig.charon(), rig.connect(listen(rig))
+        peer.socket.send(v2(CLIENT), socket.MSG_MORE if together else 0)
+        tls = TlsSocket(peer.socket, pki.context())
+        tls.handshake()
+        tls.sendall(encode(ike(200)))
+        assert charon.recv(65536) == ike(200)
+        identified(rig, CLIENT)
+        (info,) = rig.pump.connections()
+        assert info.tls is not None
 
 
 def test_a_web_client_behind_a_balancer_gets_its_answer(make: Maker) -> None:
