@@ -56,9 +56,9 @@ struct tp_receiver;
 struct tp_receiver *tp_receiver_new(void);
 void tp_receiver_free(struct tp_receiver *receiver);
 
-/* How many messages were read without waiting, at most TP_LINK_BATCH, and fewer while they are long: a turn
- * handles about a megabyte. *out is valid until the next call. */
+/* How many messages were read without waiting, at most TP_LINK_BATCH, and fewer while they are long: about a
+ * megabyte. `more`: there may be. *out is valid until the next call. */
 unsigned tp_link_receive(struct tp_receiver *receiver, const struct tp_link_socket *from,
-                         const struct tp_received **out);
+                         const struct tp_received **out, bool *more);
 
 #endif

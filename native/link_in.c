@@ -42,12 +42,16 @@ static void datagram_in(struct tp_worker *w, struct tp_conn *conn, unsigned port
     tp_stream_offer(w, conn, data, size, kind, dscp, bare);
 }
 
-void tp_link_readable(struct tp_worker *w, struct tp_link_socket *socket)
+/* One batch; gives how many bytes came, 0 when that was all there is. */
+static size_t read_batch(struct tp_worker *w, const struct tp_link_socket *socket)
 {
     const struct tp_received *received;
-    unsigned count = tp_link_receive(w->receiver, socket, &received);
+    bool more;
+    unsigned count = tp_link_receive(w->receiver, socket, &received, &more);
+    size_t bytes = 0;
     for (unsigned i = 0; i < count; i++) {
         const struct tp_received *one = &received[i];
+        bytes += one->length;
         uint32_t segments = one->segment > 0 ? (one->length + one->segment - 1) / one->segment : 1;
         struct tp_claim *claim;
         struct tp_conn *conn = tp_flow_find(&w->flows, &one->to, &claim);
@@ -68,4 +72,15 @@ void tp_link_readable(struct tp_worker *w, struct tp_link_socket *socket)
     if (count > 0)
         tp_watch_worked(w->watch, w->now);
     tp_stream_flush(w);
+    return more ? bytes : 0;
+}
+
+/* As much as from a heavy stream, or streams at full speed would leave the link too small a part of the turn
+ * and what is for others would be lost in a full socket. */
+void tp_link_readable(struct tp_worker *w, const struct tp_link_socket *socket)
+{
+    size_t bytes = 0, batch;
+    do
+        bytes += batch = read_batch(w, socket);
+    while (batch > 0 && bytes < TP_RECEIVE_BYTES);
 }

@@ -107,8 +107,9 @@ static void read_control(struct msghdr *message, struct tp_received *out)
 }
 
 unsigned tp_link_receive(struct tp_receiver *r, const struct tp_link_socket *from,
-                         const struct tp_received **out)
+                         const struct tp_received **out, bool *more)
 {
+    *more = false;
     offer(r, r->used);
     r->used = 0;
     /* An error is one that the kernel kept for us from an earlier send; it is reported once and says nothing
@@ -124,6 +125,7 @@ unsigned tp_link_receive(struct tp_receiver *r, const struct tp_link_socket *fro
         tp_address_from(&r->names[i], &r->received[i].from);
         read_control(&r->messages[i].msg_hdr, &r->received[i]);
     }
+    *more = (unsigned)count == r->most;
     r->most = bytes > LONG_BATCH ? FEW : TP_LINK_BATCH;
     *out = r->received;
     return (unsigned)count;

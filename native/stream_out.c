@@ -83,6 +83,11 @@ static uint32_t length_of(const struct tp_frame *frame)
     return frame->header_length + frame->payload_length;
 }
 
+static bool is_alone(const struct tp_worker *w, int32_t at, struct tp_alone which)
+{
+    return which.all || (which.urgent && tp_frame_class(&w->items[at].frame) != TP_CLASS_BULK);
+}
+
 /* Pieces of the items from `at` on that make one write; gives their number, and their bytes in `offered`. */
 static unsigned lay_out(const struct tp_worker *w, int32_t at, uint32_t room, struct tp_alone which,
                         struct iovec *pieces, size_t *offered)
@@ -91,7 +96,7 @@ static unsigned lay_out(const struct tp_worker *w, int32_t at, uint32_t room, st
     *offered = 0;
     for (; at != -1 && count + 2 <= TP_PIECES; at = w->items[at].next) {
         const struct tp_frame *frame = &w->items[at].frame;
-        bool alone = which.all || (which.urgent && tp_frame_class(frame) != TP_CLASS_BULK);
+        bool alone = is_alone(w, at, which);
         if (count > 0 && (alone || *offered + length_of(frame) > room))
             break;
         pieces[count++] = (struct iovec){(void *)(uintptr_t)frame->header, frame->header_length};
@@ -117,10 +122,11 @@ static int32_t write_items(struct tp_worker *w, struct tp_conn *conn, uint32_t *
         if ((room = tp_unsent_room(&conn->unsent, conn->fd, w->config->notsent_lowat, train)) == 0)
             break;
         size_t offered;
-        unsigned count = lay_out(w, at, room, tp_stream_alone(w, conn, few), pieces, &offered);
-        train = count > 2;
-        if (!train)
+        struct tp_alone which = tp_stream_alone(w, conn, few);
+        if (is_alone(w, at, which))
             tp_stream_was_alone(conn);
+        unsigned count = lay_out(w, at, room, which, pieces, &offered);
+        train = count > 2;
         ssize_t n = tp_stream_write(w, conn, pieces, count);
         if (n == -1) {
             at = -1;

@@ -90,6 +90,7 @@ void tp_stream_write_queue(struct tp_worker *w, struct tp_conn *conn, bool woken
     while (room > 0 && total < TP_RECEIVE_BYTES && !tp_queue_empty(&conn->queue)) {
         struct tp_alone alone = tp_stream_alone(w, conn, few);
         struct tp_wish wish = {.budget = room, .urgent_alone = alone.urgent, .all_alone = alone.all};
+        bool chosen = alone.all || (alone.urgent && tp_queue_urgent(&conn->queue));
         unsigned count = tp_queue_pick(&conn->queue, &w->blocks, w->now, wish, pieces, TP_PIECES, &late);
         size_t offered = 0;
         for (unsigned i = 0; i < count; i++)
@@ -101,7 +102,7 @@ void tp_stream_write_queue(struct tp_worker *w, struct tp_conn *conn, bool woken
         total += (size_t)n;
         if ((size_t)n < offered)
             break;
-        if (count == 1)
+        if (count == 1 && chosen)
             tp_stream_was_alone(conn);
         room = tp_unsent_room(&conn->unsent, conn->fd, most, count > 1);
     }

@@ -150,7 +150,7 @@ void tp_stream_writable(struct tp_worker *worker, struct tp_conn *conn);
 void tp_stream_want_write(struct tp_worker *worker, struct tp_conn *conn, bool wanted);
 
 /* link_in.c: the link has datagrams. */
-void tp_link_readable(struct tp_worker *worker, struct tp_link_socket *socket);
+void tp_link_readable(struct tp_worker *worker, const struct tp_link_socket *socket);
 
 /* accept.c */
 void tp_accept(struct tp_worker *worker, struct tp_listener *listener);
