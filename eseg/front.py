@@ -30,13 +30,13 @@ from tpkt.pump import (
     PumpEvent,
     TlsServer,
     WebBackend,
+    congestion,
 )
 
 logger = logging.getLogger(__name__)
 
 MAX_WORKERS = 64  # more cores than this gain nothing: charon is the limit long before
 EXPECTED = (CloseReason.BANNED, CloseReason.DENIED)
-PREFERRED = "bbr"  # with loss-based control a voice stream collapses under 3 % of loss
 
 
 def pools_of(config: Config) -> tuple[IPv4Network, IPv6Network | None]:
@@ -55,17 +55,7 @@ def congestion_of(config: Config) -> tuple[str | None, str | None]:
 
     None leaves the system's own choice.
     """
-    wanted = config.link.congestion
-    name = PREFERRED if wanted == "auto" else wanted
-    if name == "system":
-        return None, None
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        try:
-            probe.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
-        except OSError as error:
-            cure = f"modprobe tcp_{name}, or set link.congestion"
-            return None, f"congestion control {name} cannot be had ({os.strerror(error.errno or 0)}); {cure}"
-    return name, None
+    return congestion.choose(config.link.congestion)
 
 
 def web_backend(config: Config) -> WebBackend | None:

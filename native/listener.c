@@ -24,6 +24,16 @@ static int set(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof value);
 }
 
+/* Who had the socket before may know better how long its path may be silent. */
+static int set_user_timeout(int fd)
+{
+    int there;
+    socklen_t length = sizeof there;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &there, &length) == -1)
+        return -1;
+    return there > 0 ? 0 : set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_AFTER * 1000);
+}
+
 int tp_stream_options(int fd, const struct tp_config *config, struct tp_error *error)
 {
     if (set(fd, IPPROTO_TCP, TCP_NODELAY, 1) == -1 ||
@@ -31,8 +41,7 @@ int tp_stream_options(int fd, const struct tp_config *config, struct tp_error *e
         set(fd, SOL_SOCKET, SO_KEEPALIVE, 1) == -1 ||
         set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE) == -1 ||
         set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL) == -1 ||
-        set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES) == -1 ||
-        set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_AFTER * 1000) == -1)
+        set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES) == -1 || set_user_timeout(fd) == -1)
         return tp_fail(error, errno, "cannot set TCP options");
     if (config->congestion && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, config->congestion,
                                          (socklen_t)strlen(config->congestion)) == -1)

@@ -21,7 +21,7 @@ from tc_client.rungs import Failure, Rung, RungError, Transport, Why
 from tpkt.daemon import tasks
 from tpkt.errors import CloseReason
 from tpkt.link import ClientLink, ClientLinkConfig, LinkError
-from tpkt.pump import ConnectionInfo, EventKind, Pump, PumpConfig, PumpEvent
+from tpkt.pump import ConnectionInfo, EventKind, Pump, PumpConfig, PumpEvent, congestion
 
 logger = logging.getLogger(__name__)
 Address = IPv4Address | IPv6Address
@@ -100,7 +100,10 @@ class Carrier:
         )
         await tasks.whole(self._link.up)
         await asyncio.to_thread(networks.keep_outside, self._covered())
-        self._pump = Pump(PumpConfig(role="client", namespace=self._link.namespace))
+        chosen, problem = congestion.choose(config.link.congestion)
+        if problem:
+            logger.warning("%s", problem)
+        self._pump = Pump(PumpConfig(role="client", namespace=self._link.namespace, congestion=chosen))
         self._pump.start()
         self._listener = tasks.create_task(self._listen(self._pump), name="pump-events")
 

@@ -22,6 +22,7 @@ from tc_client.netcheck import SECONDS, examine
 from tc_client.rungs import RungError
 from tpkt.daemon import api, console, logs, options
 from tpkt.daemon.configfile import ConfigError
+from tpkt.pump import congestion
 
 POLL_SECONDS = 0.1
 UP_SECONDS = 30.0
@@ -59,7 +60,9 @@ def check(path: Path, as_json: bool) -> None:
     """Check the configuration, and the key and certificates that it names."""
     path = path.absolute()
     try:
-        warnings = [str(warning) for warning in loader.load(path).material.warnings]
+        loaded = loader.load(path)
+        problem = congestion.choose(loaded.config.link.congestion)[1]
+        warnings = [*map(str, loaded.material.warnings), *([problem] if problem else [])]
     except ConfigError as error:
         if as_json:
             console.print_json({"ok": False, "error": str(error), "warnings": []})

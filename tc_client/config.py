@@ -45,6 +45,7 @@ class Link(Section, frozen=True, kw_only=True):
     device: Device = "tric0"
     mark: Annotated[int, Meta(ge=1, le=0xFFFF_FFFE)] = 0x4500
     mtu: Annotated[int, Meta(ge=1280, le=65535)] = 1500
+    congestion: Name = "auto"
 
 
 class Charon(Section, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ from tpkt.daemon.configfile import ConfigError
 from tpkt.daemon.rights import RightsError
 from tpkt.daemon.runtime import RuntimeDirectoryError
 from tpkt.link import LinkError
-from tpkt.pump import PumpError
+from tpkt.pump import PumpError, congestion
 
 logger = logging.getLogger(__name__)
 
@@ -190,6 +190,7 @@ class TunnellingClient:
             instance=self._config.client.instance,
             version=importlib.metadata.version("trikesec"),
             problems=tuple(problems),
+            congestion=congestion.described(self._config.link.congestion),
         )
 
 

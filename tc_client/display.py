@@ -78,7 +78,8 @@ def _facts(answer: dict[str, Any]) -> list[tuple[str, object]]:
             facts.append((name, ", ".join(answer["assigned"][key])))
     connection = answer["connection"]
     if connection:
-        facts.append(("connection", f"{_end(connection['local'])} → {_end(connection['remote'])}"))
+        ends = f"{_end(connection['local'])} → {_end(connection['remote'])}"
+        facts.append(("connection", f"{ends}, congestion control {answer['congestion']}"))
     well = charon["health"] if charon["health"] == "up" else f"{charon['health']}: {charon['reason']}"
     facts.append(("charon", f"{well}, {charon['mode']}, ESP by {charon['esp']}"))
     return facts

@@ -123,6 +123,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     version: str
     problems: tuple[str, ...]
+    congestion: str = ""  # of TCP connections to the gateway
 
 
 class Clock:

@@ -188,3 +188,15 @@ def test_no_secret_is_ever_shown(place: Path) -> None:
         loader.load(file)
     assert "a secret of two" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_a_congestion_control_that_the_kernel_has_not_is_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "tc-client.toml"
+    file.write_text(
+        '[gateway]\naddress = "198.51.100.2"\n[link]\ncongestion = "no-such"\n'
+        '[charon]\nmode = "system"\nconnection = "gw"\nchild = "core"\n'
+    )
+    done = CliRunner().invoke(main, ["check", "--config", str(file)])
+    assert done.exit_code == 0, done.output
+    assert "congestion control no-such cannot be had" in done.stderr
+    assert "set link.congestion" in done.stderr

@@ -188,3 +188,22 @@ def test_a_socket_that_cannot_be_adopted_stays_the_callers(make: Maker) -> None:
         another.send(b"still mine")
         another_end.socket.settimeout(SECONDS)
         assert another_end.socket.recv(100) == b"still mine"
+
+
+@pytest.mark.parametrize("timeout", [0, 10_000], ids=["none", "of its owner"])
+def test_an_adopted_socket_gets_the_pumps_options_and_keeps_its_owners_timeout(
+    make: Maker, timeout: int
+) -> None:
+    with make(congestion="reno") as rig:
+        sock, _ = rig.connected()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)
+        with sock.dup() as same:
+            rig.pump.adopt(sock, flow=GW)
+
+            def option(name: int) -> int:
+                return same.getsockopt(socket.IPPROTO_TCP, name)
+
+            assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+            assert option(socket.TCP_NODELAY) == 1
+            assert option(socket.TCP_NOTSENT_LOWAT) == rig.pump.config.notsent_lowat
+            assert option(socket.TCP_USER_TIMEOUT) == (timeout or 180_000)
