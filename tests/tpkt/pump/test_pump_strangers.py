@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import resource
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -40,7 +42,7 @@ def make(network: Network, gateway_link: GatewayLink) -> Maker:
     reachable_strangers(network)
 
     def made(**options: Any) -> Rig:
-        return Rig(network, gateway_link.namespace, "gateway", workers=2, **options)
+        return Rig(network, gateway_link.namespace, "gateway", **{"workers": 2, **options})
 
     return made
 
@@ -193,6 +195,19 @@ def test_limits_ban_where_that_is_asked_for_and_never_who_is_allowed(make: Maker
         assert rig.pump.counters()["closed_banned"] == rig.pump.door.bans()[0].refused
 
 
+def test_who_is_refused_is_reset_and_who_was_let_in_is_ended_in_order(make: Maker) -> None:
+    with make() as rig, in_company(rig) as (_, _, _, strangers):
+        inside = strangers.connect(source(1))
+        number = rig.event(EventKind.ACCEPTED, of=inside).connection
+        rig.pump.door.ban(ip_network(f"{source(1)}/32"), 60)
+        (outside,) = strangers.knock([source(1)])
+        rig.count("closed_banned")
+        error = until(lambda: outside.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), LONG, "it has heard")
+        assert error == errno.ECONNRESET
+        assert rig.pump.close_connection(number)
+        assert inside.socket.recv(1) == b""
+
+
 def test_bans_by_hand_hold_for_a_prefix_until_they_are_lifted(make: Maker) -> None:
     with make() as rig, in_company(rig) as (_, _, _, strangers):
         before = strangers.connect("10.77.5.1")
@@ -240,13 +255,13 @@ def test_limits_per_source_change_while_it_runs(make: Maker) -> None:
 
 
 def test_only_so_many_may_wait_for_charons_first_answer(make: Maker) -> None:
-    limits = {"ike_half_open": 20, "ike_half_open_per_source": 8}
+    limits = {"ike_half_open": 20, "ike_half_open_per_source": 8, "workers": 1}
     with make(**limits) as rig, in_company(rig) as (_, charon, good, strangers):
         charon.answering = False
         greedy = [strangers.connect(source(0)) for _ in range(9)]
         for peer in greedy:
             peer.send(ike(100))
-        until_counted(rig, 1, "closed_limit_source")  # which of them: two workers race
+        assert rig.closed(greedy[-1]) is CloseReason.LIMIT_SOURCE
         others = [strangers.connect(source(number)) for number in range(1, 13)]
         for peer in others:
             peer.send(ike(100))
@@ -254,8 +269,8 @@ def test_only_so_many_may_wait_for_charons_first_answer(make: Maker) -> None:
         good.goes_on(400)  # well over a second
         late = strangers.connect(source(50))
         late.send(ike(100))
-        # The longest waiting of its worker gave way, or itself if that has none.
-        rig.count("closed_limit_ike")
+        assert rig.closed(greedy[0]) is CloseReason.LIMIT_IKE  # it waited the longest, and gave way
+        rig.event(EventKind.FIRST_IKE, of=late)
         assert rig.pump.counters()["connections_ike_half_open"] == 20
         charon.answering = True
         for where in charon.asked:
