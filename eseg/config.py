@@ -67,7 +67,7 @@ class Tls(Section, frozen=True, kw_only=True):
 
     minimum: Literal["1.2", "1.3"] = "1.2"
     tickets: bool = True
-    kernel: Literal["auto", "off"] = "auto"
+    kernel: Literal["auto", "off"] = "off"
     certificate: Annotated[tuple[TlsCertificate, ...], Meta(min_length=1, max_length=64)]
 
 

@@ -52,7 +52,7 @@ GOOD_ONES = {
     + '[[listen]]\naddress = "::"\n'
     + POOL
     + connection()
-    + '[tls]\nminimum = "1.3"\ntickets = false\nkernel = "off"\n'
+    + '[tls]\nminimum = "1.3"\ntickets = false\nkernel = "auto"\n'
     + TLS,
     "a range of inner addresses": LISTEN
     + connection()

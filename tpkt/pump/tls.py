@@ -51,7 +51,7 @@ class TlsServer:
     certificates: tuple[TlsCertificate, ...]
     minimum: TlsVersion = "1.2"
     tickets: bool = True
-    ktls: bool = True  # let the kernel encrypt where kernel and OpenSSL can
+    ktls: bool = False  # let the kernel encrypt where kernel and OpenSSL can
 
     def __post_init__(self) -> None:
         """Refuse what cannot be served."""
@@ -75,7 +75,7 @@ class TlsTrust:
     authorities: tuple[bytes, ...] | None = None
     pins: tuple[bytes, ...] = ()
     minimum: TlsVersion = "1.2"
-    ktls: bool = True
+    ktls: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what would believe everybody or nobody."""
