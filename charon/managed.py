@@ -33,6 +33,7 @@ START_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.05
 ANSWER_SECONDS: Final = 3.0
 LOG_LIMIT: Final = 16 * 1024 * 1024
+RESTART: Final = "Restart the daemon"
 SOCKET_PATH_LIMIT: Final = 107  # struct sockaddr_un
 
 
@@ -117,6 +118,27 @@ class ManagedCharon:
         """What each loaded connection has been assigned by its gateway (a client's charon)."""
         connections = self.charon.loaded.connections
         return {connection.name: self._attributes.read(connection) for connection in connections}
+
+    async def join(self) -> None:
+        """Use the charon that runs, whoever has started it and with which settings: it is only spoken to.
+
+        Raises CharonCannotRun when none runs. `load` brings in the configuration; `start` is not needed then.
+        """
+        probe.require_rights()
+        found = await asyncio.to_thread(process.find, self.conf_path)
+        if found is None:
+            raise CharonCannotRun("there is no charon to go on with", where=str(self.directory), cure=RESTART)
+        self.process, self.adopted = found, True
+        text = await asyncio.to_thread(self.conf_path.read_text)
+        binaries = await asyncio.to_thread(probe.find_binaries)
+        esp, self.esp_reason = await asyncio.to_thread(
+            probe.choose_esp, self._wanted_esp, binaries, self._netns
+        )
+        self._settings = replace(self._settings, esp=esp)
+        if text != strongswan_conf(self._settings, binaries.has_plugin):
+            logger.warning("charon, pid %d, keeps its settings until the next restart", found.pid)
+        self._attributes.install()
+        await self.charon.connect()
 
     async def start(self, adopt: bool = True) -> None:
         """Adopt the charon that an earlier run has left if it is as wanted and healthy, or start one.

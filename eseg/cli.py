@@ -18,6 +18,7 @@ from eseg.daemon import EXPECTED, Gateway, GatewayFailed
 from eseg.doctor import examine
 from eseg.loader import errors, load
 from eseg.preflight import require_privileges
+from eseg.succession import READY_SECONDS, TAKE_SECONDS, Succession
 from tpkt.daemon import api, configfile, console, logs, options
 
 _config = options.config(DEFAULT_PATH, "The gateway's configuration.")
@@ -36,11 +37,15 @@ def main() -> None:
 def run(path: Path, verbose: bool) -> None:
     """Run the gateway until SIGTERM; SIGHUP reloads who may connect."""
     logs.to_stderr(verbose=verbose)
+    heir = None
     try:
+        heir = Succession.find()
         # First: without it half of what follows cannot be read, and that would be a misleading thing to say.
         require_privileges()
-        asyncio.run(Gateway(load(path.absolute())).run())
+        asyncio.run(Gateway(load(path.absolute()), heir).run())
     except EXPECTED as error:
+        if heir is not None:
+            heir.fail(error)
         console.fail(error)
     except GatewayFailed as error:
         console.fail(error, console.EXIT_DOWN)
@@ -150,6 +155,18 @@ def unban(prefix: str, path: Path, as_json: bool) -> None:
     console.print_json(answer) if as_json else click.echo(f"lifted the ban of {answer['prefix']}")
 
 
+@main.command()
+@_config
+@_json
+def upgrade(path: Path, as_json: bool) -> None:
+    """Replace the running gateway by one of the code and configuration of now; no connection is lost."""
+    answer = _ask(path, "POST /upgrade", seconds=READY_SECONDS + 3 * TAKE_SECONDS)
+    if as_json:
+        console.print_json(answer)
+    else:
+        click.echo(f"replaced by process {answer['pid']}; {answer['frozen_ms']:g} ms without traffic")
+
+
 def _configuration(path: Path) -> Config:
     try:
         return configfile.load(path.absolute(), Config)
@@ -157,11 +174,13 @@ def _configuration(path: Path) -> Config:
         console.fail(error)
 
 
-def _ask(path: Path, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def _ask(
+    path: Path, route: str, body: dict[str, Any] | None = None, *, seconds: float = 40.0
+) -> dict[str, Any]:
     """Ask the running gateway; its socket is where the configuration says."""
     try:
         config = configfile.load(path.absolute(), Config)
-        answer = asyncio.run(api.call(config.gateway.socket, route, body, seconds=40))
+        answer = asyncio.run(api.call(config.gateway.socket, route, body, seconds=seconds))
     except (api.ApiError, configfile.ConfigError) as error:
         console.fail(error)
     return dict(answer)

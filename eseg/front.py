@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import os
 import socket
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Self
 
 from msgspec import structs
@@ -72,13 +72,13 @@ def web_backend(config: Config) -> WebBackend | None:
     )
 
 
-def pump_config(config: Config, namespace: str) -> PumpConfig:
-    """Give what the pump is told; `namespace` is the link's."""
+def pump_config(config: Config, namespace: str, workers: int = 0) -> PumpConfig:
+    """Give what the pump is told; `namespace` is the link's, `workers` what a predecessor has (0: none)."""
     pool4, pool6 = pools_of(config)
     return PumpConfig(
         role="gateway",
         namespace=namespace,
-        workers=workers_of(config),
+        workers=workers or workers_of(config),
         pool4=pool4,
         pool6=pool6,
         congestion=congestion_of(config)[0],
@@ -102,14 +102,23 @@ def banning_of(config: Config) -> Banning:
 class Front:
     """A running pump with its listeners; a context manager."""
 
-    def __init__(self, config: Config, namespace: str, rules: Rules, tls: TlsServer | None = None) -> None:
-        """Prepare; nothing is open before entering the context."""
+    def __init__(
+        self, config: Config, namespace: str, rules: Rules, tls: TlsServer | None = None, workers: int = 0
+    ) -> None:
+        """Prepare; nothing is open before entering the context.
+
+        With `workers` it is to take over a predecessor's pump, which has so many: see take_over().
+        """
+        self._inherits = workers > 0
         self._config, self._rules, self._tls = config, rules, tls
-        self.pump = Pump(pump_config(config, namespace))
+        self.pump = Pump(pump_config(config, namespace, workers))
         self._refused = False  # what the pump last said of the link
 
     def __enter__(self) -> Self:
         """Start the workers. Raises PumpError with nothing left open."""
+        if self._inherits:
+            self.pump.prepare()
+            return self
         self.pump.start()
         try:
             self.admit(self._config, self._rules)
@@ -134,13 +143,27 @@ class Front:
             tls = listen.tls == "allowed"
             self.pump.listen(listen.address, listen.port, tls=tls, balancers=listen.balancers)
 
+    def take_over(self, sock: socket.socket) -> None:
+        """Take what comes over `sock`; nothing moves before thaw(). Raises PumpError."""
+        self.pump.take_over(sock)
+        self.admit(self._config, self._rules)
+        self.serve_tls(self._tls)
+        before = set(self.pump.listeners())
+        for listen in self._config.listen:
+            where = str(ip_address(listen.address)), listen.port
+            serve = self.pump.relisten if where in before else self.pump.listen
+            serve(*where, tls=listen.tls == "allowed", balancers=listen.balancers)
+            before.discard(where)
+        for where in before:
+            self.pump.unlisten(*where)
+
     def __exit__(self, *_: object) -> None:
         """Close every connection and end the workers."""
         self.pump.close()
 
     async def report(self) -> None:
         """Write the pump's events to the log, for ever."""
-        speakers: set[int] = set()
+        speakers = {one.id for one in self.pump.connections() if one.stream_to_link_frames}
         async for event in self.pump.events():
             match event.kind:
                 case EventKind.LINK_DOWN | EventKind.LINK_UP:

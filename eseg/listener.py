@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
@@ -21,9 +21,11 @@ from tpkt.daemon.checks import Problem
 LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
-def unusable(listeners: Iterable[Listen]) -> Iterator[Problem]:
-    """Yield what is wrong with each listener that could not be opened now."""
+def unusable(listeners: Iterable[Listen], held: Collection[tuple[str, int]] = ()) -> Iterator[Problem]:
+    """Yield what is wrong with each listener that could not be opened now; `held` ones are open already."""
     for index, listen in enumerate(listeners):
+        if (str(ip_address(listen.address)), listen.port) in held:
+            continue
         try:
             _bind(ip_address(listen.address), listen.port)
         except OSError as error:

@@ -7,6 +7,7 @@ twice. The page may be reached over TCP where the operator asks for it; it shows
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
@@ -145,12 +146,27 @@ class _Snapshot(Collector):
             yield metric
 
 
+def bind(address: str, port: int) -> socket.socket:
+    """Give a socket to listen on. Raises OSError when the port cannot be had."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((address, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 class Exporter:
     """Serves the page on an address and port of its own; an async context manager."""
 
-    def __init__(self, address: str, port: int, scrape: Callable[[], Awaitable[bytes]]) -> None:
-        """Prepare to serve what `scrape` gives; nothing is bound before entering the context."""
-        self._address, self._port, self._scrape = address, port, scrape
+    def __init__(self, listener: socket.socket, scrape: Callable[[], Awaitable[bytes]]) -> None:
+        """Prepare to serve what `scrape` gives on `listener`, see bind()."""
+        self._listener, self._scrape = listener, scrape
         app = web.Application(client_max_size=1024)
         app.router.add_get("/metrics", self._answer)
         self._runner = web.AppRunner(app, access_log=None)
@@ -159,13 +175,9 @@ class Exporter:
         return web.Response(body=await self._scrape(), headers={"Content-Type": CONTENT_TYPE})
 
     async def __aenter__(self) -> Self:
-        """Listen. Raises OSError when the port cannot be had."""
+        """Serve."""
         await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._address, self._port).start()
-        except OSError:
-            await self._runner.cleanup()
-            raise
+        await web.SockSite(self._runner, self._listener).start()
         return self
 
     async def __aexit__(

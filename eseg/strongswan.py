@@ -30,8 +30,12 @@ USERSPACE_PLUGIN = "kernel-libipsec"
 class Strongswan:
     """A charon that holds what the configuration says; an async context manager."""
 
-    def __init__(self, config: Config, state: State, settings: str) -> None:
-        """Prepare; `settings` are the operator's own lines of strongswan.conf."""
+    def __init__(self, config: Config, state: State, settings: str, *, lent: bool = False) -> None:
+        """Prepare; `settings` are the operator's own lines of strongswan.conf.
+
+        `lent`: it is another process's, and runs already. It is told the state and is not ended.
+        """
+        self.lent = lent
         self._config, self._state = config.charon, state
         self._managed: ManagedCharon | None = None
         if self._config.mode == "managed":
@@ -58,7 +62,7 @@ class Strongswan:
         """Have charon run and hold the state. Raises CharonError, with a charon that was started ended."""
         try:
             if self._managed is not None:
-                await self._managed.start()
+                await (self._managed.join() if self.lent else self._managed.start())
                 await self._managed.load(self._state)
             else:
                 await self.charon.connect()
@@ -146,9 +150,18 @@ class Strongswan:
             self._esp = "libipsec" if userspace else "kernel"
             self._reason = f"the system's charon has {'' if userspace else 'not '}loaded {USERSPACE_PLUGIN}"
 
+    async def restore(self) -> None:
+        """Hold our state again, after somebody else may have loaded another. Raises CharonError."""
+        if self._managed is not None:
+            await self._managed.load(self._state)
+        else:
+            await self.charon.load(self._state)
+
     async def _leave(self, *, failed: bool) -> None:
         managed = self._managed
-        if managed is None:
+        if self.lent:
+            await self.charon.close()
+        elif managed is None:
             if not failed and not self._config.keep_on_stop:
                 try:
                     await self.charon.unload(self._state)

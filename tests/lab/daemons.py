@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -31,6 +32,38 @@ class DaemonEnded(AssertionError):
     """The daemon ended when it should have run; the message shows the end of its log."""
 
 
+class Successor:
+    """A process that somebody else has started, with an exit status unknown; stands where a Popen does."""
+
+    def __init__(self, pid: int) -> None:
+        """Hold the process."""
+        self.pid = pid
+        self._descriptor = os.pidfd_open(pid)
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Give 0 when it has ended."""
+        if self.returncode is None and select.select([self._descriptor], [], [], 0)[0]:
+            self.returncode = 0
+            os.close(self._descriptor)
+        return self.returncode
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Wait for its end."""
+        if self.poll() is None and not select.select([self._descriptor], [], [], seconds)[0]:
+            raise subprocess.TimeoutExpired(str(self.pid), seconds or 0)
+        return self.poll() or 0
+
+    def end(self, seconds: float) -> int:
+        """End it, gently first."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self.poll() is None:
+                signal.pidfd_send_signal(self._descriptor, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.wait(seconds)
+        return self.wait(seconds)
+
+
 class Daemon:
     """One program with one configuration; may be started, stopped and killed any number of times."""
 
@@ -50,7 +83,7 @@ class Daemon:
         self.config = directory / f"{program}.toml"
         self.log = directory / f"{program}.log"
         self.config.write_text(toml.dumps(configuration))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Successor | None = None
 
     @property
     def argv(self) -> list[str]:
@@ -119,11 +152,20 @@ class Daemon:
         assert self._process is not None
         return self._process.pid
 
+    def follow(self, pid: int) -> None:
+        """Go on with `pid`, which has replaced the process; that one must end by itself, and well."""
+        assert self._process is not None
+        successor = Successor(pid)
+        assert self._process.wait(STOP_SECONDS) == 0, self.tail()
+        self._process = successor
+
     def stop(self) -> int:
         """Ask it to end and give its exit status; harmless when it does not run."""
         if self._process is None:
             return 0
         process, self._process = self._process, None
+        if isinstance(process, Successor):
+            return process.end(STOP_SECONDS)
         return self.namespace.stop(process, STOP_SECONDS)
 
     def kill(self) -> None:

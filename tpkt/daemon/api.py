@@ -49,14 +49,20 @@ class Server:
     JSON, or Raw. ApiError becomes 409 with its sentence; any other failure is logged and becomes 500.
     """
 
-    def __init__(self, path: Path, routes: Mapping[str, Handler]) -> None:
+    def __init__(self, path: Path, routes: Mapping[str, Handler] | None = None) -> None:
         """Prepare to serve `routes` at `path`; nothing is bound before entering the context."""
         self._path = path
-        app = web.Application(client_max_size=MAX_BODY)
+        self._listener: socket.socket | None = None
+        self._given_away = False
+        self._app = web.Application(client_max_size=MAX_BODY)
+        self._runner = web.AppRunner(self._app, access_log=None)
+        self.route(routes or {})
+
+    def route(self, routes: Mapping[str, Handler]) -> None:
+        """Add routes, before entering the context."""
         for route, handler in routes.items():
             method, _, pattern = route.partition(" ")
-            app.router.add_route(method, pattern, self._adapt(handler))
-        self._runner = web.AppRunner(app, access_log=None)
+            self._app.router.add_route(method, pattern, self._adapt(handler))
 
     @staticmethod
     def _adapt(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -72,6 +78,10 @@ class Server:
 
     async def __aenter__(self) -> Server:
         """Bind the socket. Raises AlreadyRunning when a live daemon has it; a dead one's is replaced."""
+        if self._listener is not None:
+            await self._runner.setup()
+            await web.SockSite(self._runner, self._listener).start()
+            return self
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if await answers(self._path):
             raise AlreadyRunning(f"{self._path}: a daemon is running here already; stop it first")
@@ -83,12 +93,27 @@ class Server:
         os.chmod(self._path, 0o600)
         await self._runner.setup()
         await web.SockSite(self._runner, listener).start()
+        self._listener = listener
         return self
+
+    def inherit(self, descriptor: int) -> None:
+        """Before entering the context: serve on a predecessor's socket instead of binding one."""
+        self._listener = socket.socket(fileno=descriptor)
+
+    @property
+    def descriptor(self) -> int:
+        """The listening socket, for a successor."""
+        return self._listener.fileno() if self._listener is not None else -1
+
+    def give_away(self) -> None:
+        """Leave the socket to a successor: it is not removed in the end."""
+        self._given_away = True
 
     async def __aexit__(self, *_: object) -> None:
         """Close all connections and remove the socket."""
         await self._runner.cleanup()
-        self._path.unlink(missing_ok=True)
+        if not self._given_away:
+            self._path.unlink(missing_ok=True)
 
 
 async def _object(request: web.Request) -> Mapping[str, Any]:

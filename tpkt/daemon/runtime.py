@@ -15,11 +15,18 @@ class RuntimeDirectoryError(Exception):
 
 
 @contextlib.contextmanager
-def own(directory: Path, daemon: str) -> Iterator[None]:
+def own(directory: Path, daemon: str, inherited: int | None = None) -> Iterator[int]:
     """Make `directory`, readable by its owner alone, and hold it. Raises RuntimeDirectoryError.
 
+    Gives the descriptor of the lock; a predecessor's that was `inherited` is owned instead of taken anew.
     `daemon` is what the daemon is called, in sentences and as the table of its configuration file.
     """
+    if inherited is not None:
+        try:
+            yield inherited
+        finally:
+            os.close(inherited)
+        return
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The lock is on the directory itself, so that nothing remains of it however this process ends.
@@ -37,6 +44,6 @@ def own(directory: Path, daemon: str) -> Iterator[None]:
                 f"{directory}: another {daemon} runs with this runtime directory; "
                 f"stop it, or set another {daemon}.instance and {daemon}.runtime"
             ) from None
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -117,6 +117,45 @@ class Link(ABC):
                     namespace.close()
             self._pump = self._host = None
 
+    # From one process to the next
+
+    @property
+    def named(self) -> bool:
+        """Whether the pump's namespace has its name below /run/netns."""
+        return self.namespace == str(netns.RUN / self.name)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a successor needs: two namespaces and the locks. They stay ours."""
+        if self._host is None or self._pump is None:
+            raise LinkError(f"{self.name}: the link is down; bring it up first")
+        return (self._host.descriptor, self._pump.descriptor, *self._ownership.descriptors)
+
+    def inherit(self, descriptors: list[int], *, named: bool) -> None:
+        """Instead of `up`: hold the link that another process made, whose `descriptors` these are."""
+        host, pump, *locks = descriptors
+        path = str(netns.RUN / self.name) if named else f"/proc/{os.getpid()}/fd/{pump}"
+        self._host = NetworkNamespace(host, f"/proc/{os.getpid()}/fd/{host}")
+        self._pump = NetworkNamespace(pump, path)
+        self._ownership.inherit(locks)
+
+    def sign(self) -> None:
+        """Have the device say that it is this process's."""
+        with contextlib.suppress(OSError):  # for people only
+            self._at_home(self._sign)
+
+    def _sign(self, kernel: Kernel) -> None:
+        for device in self._ours(kernel):
+            kernel.change_device(device.index, alias=f"{self._alias}{os.getpid()}")
+
+    def let_go(self) -> None:
+        """Instead of `down`: leave everything to a successor."""
+        self._ownership.release()
+        for namespace in (self._pump, self._host):
+            if namespace is not None:
+                namespace.close()
+        self._pump = self._host = None
+
     def check(self) -> list[str]:
         """Give what is or would be wrong, one line with its cure each.
 

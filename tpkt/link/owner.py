@@ -55,6 +55,16 @@ class Ownership:
         self._descriptors.append(descriptor)
         self.hold(descriptor)
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The locks, which another process that gets these holds as well."""
+        return (*(() if self._socket is None else (self._socket.fileno(),)), *self._descriptors)
+
+    def inherit(self, descriptors: list[int]) -> None:
+        """Own what another process has given away."""
+        self._socket = socket.socket(fileno=descriptors[0])
+        self._descriptors = list(descriptors[1:])
+
     def release(self) -> None:
         """Let go of everything; harmless when done twice."""
         if self._socket is not None:
