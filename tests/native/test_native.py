@@ -108,9 +108,11 @@ def test_the_pump_serves_its_tests_on_a_sanitized_build(
         "LD_PRELOAD": " ".join(map(runtime, libraries)),
         "TPKT_NATIVE": sanitized(kind),
     }
-    elsewhere = "--ignore=tests/tpkt/pump/test_pump_process.py"  # its pumps are not in this process
+    # Those of the one are not in this process; the other measures memory, which a sanitizer takes for itself,
+    # and asks `ip`, which does not live through one (it copies a string onto itself).
+    left_out = [f"--ignore=tests/tpkt/pump/test_pump_{name}.py" for name in ("process", "soak")]
     said = run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.native.swap", elsewhere, "tests/tpkt/pump"],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.native.swap", *left_out, "tests/tpkt/pump"],
         env,
     )
     assert " passed" in said
